@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The entry to everything here; "make" lists it. KERNEL_SRC= and KERNEL_TARBALL=
+# say where the base kernel is, if not in the Debian archive.
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## install missing tools and fetch the base kernel
+	@tools/drain/setup
+
+.PHONY: tree
+tree: setup ## make build/linux: the base with the series applied, ready to work in
+	@tools/drain/tree
+
+.PHONY: rebase
+rebase: setup ## apply the series to another base by hand: git am waits at a conflict
+	@tools/drain/tree --rebase
+
+.PHONY: export
+export: ## write build/linux back to patches/ and the readable copies
+	@tools/drain/export
+
+# A tree with work in progress may be tried, but only an exported one checked.
+.PHONY: worktree
+worktree: setup
+	@tools/drain/tree --keep
+
+.PHONY: build
+build: worktree ## build the guest kernels, stock and patched (12 + 3 minutes when cold)
+	@tools/drain/build
+
+.PHONY: demo
+demo: worktree ## show the bug on the stock kernel and its absence on the patched one
+	@tools/drain/demo
+
+.PHONY: check
+check: setup tree ## run every test
+	@tools/drain/check
+
+.PHONY: clean
+clean: ## remove this clone's kernels, logs and results
+	@tools/drain/clean
+
+.PHONY: distclean
+distclean: ## remove build/, unless something in it was not exported
+	@tools/drain/clean --all

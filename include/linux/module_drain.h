@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _LINUX_MODULE_DRAIN_H
+#define _LINUX_MODULE_DRAIN_H
+
+#include <linux/completion.h>
+#include <linux/refcount.h>
+#include <linux/types.h>
+
+struct module;
+
+/**
+ * struct module_drain - live objects whose release runs code of one module
+ *
+ * Set up with module_drain_init(). All members are private.
+ */
+struct module_drain {
+	/* private: one for the module, gone once draining began, and one per object */
+	refcount_t count;
+	unsigned long flags;
+	struct completion drained;
+};
+
+void module_drain_init(struct module_drain *drain);
+bool module_drain_get(struct module_drain *drain);
+void module_drain_put(struct module_drain *drain);
+bool module_drain_wait(struct module_drain *drain);
+void module_drain_sync_text(void);
+
+#endif

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A DRM driver that takes its time to release a device
+ *
+ * One device, without hardware. Releasing it runs a managed action and then the
+ * rest of drm_dev_put() and its caller, and both can be made to take long.
+ */
+
+#include <linux/delay.h>
+#include <linux/device/faux.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/workqueue.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_file.h>
+#include <drm/drm_gem.h>
+#include <drm/drm_ioctl.h>
+#include <drm/drm_managed.h>
+#include <drm/drm_module.h>
+
+static unsigned int release_ms;
+module_param(release_ms, uint, 0644);
+MODULE_PARM_DESC(release_ms, "Time that the release of the device sleeps, in ms");
+
+static int worker_ms = -1;
+module_param(worker_ms, int, 0644);
+MODULE_PARM_DESC(worker_ms, "If not negative, unloading starts a worker that drops the last reference after so many ms");
+
+static unsigned int tail_ms;
+module_param(tail_ms, uint, 0644);
+MODULE_PARM_DESC(tail_ms, "Time that the worker runs on, without sleeping, after it dropped its reference, in ms");
+
+struct drm_drain_device {
+	struct drm_device drm;
+};
+
+static struct faux_device *drm_drain_faux;
+
+/*
+ * Nobody ever waits for this worker. Its reference on the device is to keep the
+ * code it runs in memory, just as for any other holder.
+ */
+static struct drm_device *drm_drain_worker_drm;
+
+static void drm_drain_worker(struct work_struct *work)
+{
+	unsigned long end;
+
+	msleep(worker_ms);
+	pr_info("worker drops the last reference\n");
+	drm_dev_put(drm_drain_worker_drm);
+
+	/* Busy, in the text of this module. */
+	for (end = jiffies + msecs_to_jiffies(tail_ms); time_before(jiffies, end);)
+		cpu_relax();
+
+	pr_info("worker returns\n");
+}
+
+static DECLARE_WORK(drm_drain_work, drm_drain_worker);
+
+static void drm_drain_release(struct drm_device *drm, void *data)
+{
+	pr_info("release begins\n");
+	if (release_ms)
+		msleep(release_ms);
+	pr_info("release ends\n");
+}
+
+DEFINE_DRM_GEM_FOPS(drm_drain_fops);
+
+static const struct drm_driver drm_drain_drm_driver = {
+	.driver_features = DRIVER_GEM | DRIVER_RENDER,
+	.fops = &drm_drain_fops,
+	.name = "drm_drain",
+	.desc = "Driver to test the draining of DRM devices",
+	.major = 1,
+};
+
+static int drm_drain_probe(struct faux_device *fdev)
+{
+	struct drm_drain_device *ddev;
+	int ret;
+
+	ddev = devm_drm_dev_alloc(&fdev->dev, &drm_drain_drm_driver,
+				  struct drm_drain_device, drm);
+	if (IS_ERR(ddev))
+		return PTR_ERR(ddev);
+
+	ret = drmm_add_action_or_reset(&ddev->drm, drm_drain_release, NULL);
+	if (ret)
+		return ret;
+
+	faux_device_set_drvdata(fdev, ddev);
+
+	return drm_dev_register(&ddev->drm, 0);
+}
+
+static void drm_drain_remove(struct faux_device *fdev)
+{
+	struct drm_drain_device *ddev = faux_device_get_drvdata(fdev);
+
+	drm_dev_unplug(&ddev->drm);
+
+	if (worker_ms >= 0) {
+		drm_dev_get(&ddev->drm);
+		drm_drain_worker_drm = &ddev->drm;
+		queue_work(system_unbound_wq, &drm_drain_work);
+	}
+}
+
+static const struct faux_device_ops drm_drain_faux_ops = {
+	.probe = drm_drain_probe,
+	.remove = drm_drain_remove,
+};
+
+static int __init drm_drain_init(void)
+{
+	drm_drain_faux = faux_device_create("drm_drain", NULL, &drm_drain_faux_ops);
+
+	return drm_drain_faux ? 0 : -ENODEV;
+}
+
+static void __exit drm_drain_exit(void)
+{
+	faux_device_destroy(drm_drain_faux);
+#if __has_include(<linux/module_drain.h>)
+	/* Not there in the kernels that this is to show the difference to. */
+	drm_module_drain(THIS_MODULE);
+#endif
+}
+
+module_init(drm_drain_init);
+module_exit(drm_drain_exit);
+
+MODULE_DESCRIPTION("DRM driver that takes its time to release a device");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A foreign holder of a DRM device
+ *
+ * Takes a reference on the DRM device behind any open file of it, and keeps that
+ * reference when the file is closed. It has no reference on the driver's module.
+ */
+
+#include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kref.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/workqueue.h>
+
+#include <drm/drm_device.h>
+#include <drm/drm_drv.h>
+#include <drm/drm_file.h>
+#include <drm/drm_managed.h>
+
+/* The value for the parameter put that waits for all others to let go. */
+#define PUT_WHEN_LAST	(-1)
+
+static unsigned int release_ms;
+module_param(release_ms, uint, 0644);
+MODULE_PARM_DESC(release_ms, "If not 0, releasing the device first takes so many ms in here and then looks at its driver");
+
+static DEFINE_MUTEX(holder_lock);
+static struct drm_device *held;
+static struct work_struct put_work;
+static int put_ms;
+
+static void holder_release(struct drm_device *drm, void *data)
+{
+	pr_info("release begins\n");
+	msleep(release_ms);
+	pr_info("release ends, driver is %s\n", drm->driver->name);
+}
+
+/* echo FD > .../hold, from the process that has the file open */
+static int hold_set(const char *val, const struct kernel_param *kp)
+{
+	struct drm_file *file_priv;
+	unsigned int fd;
+	int ret;
+
+	ret = kstrtouint(val, 0, &fd);
+	if (ret)
+		return ret;
+
+	CLASS(fd, f)(fd);
+	if (fd_empty(f))
+		return -EBADF;
+	if (!S_ISCHR(file_inode(fd_file(f))->i_mode) ||
+	    imajor(file_inode(fd_file(f))) != DRM_MAJOR)
+		return -EINVAL;
+	file_priv = fd_file(f)->private_data;
+
+	guard(mutex)(&holder_lock);
+	if (held)
+		return -EBUSY;
+
+	if (release_ms) {
+		ret = drmm_add_action(file_priv->minor->dev, holder_release, NULL);
+		if (ret)
+			return ret;
+	}
+
+	drm_dev_get(file_priv->minor->dev);
+	held = file_priv->minor->dev;
+
+	return 0;
+}
+
+static const struct kernel_param_ops hold_ops = {
+	.set = hold_set,
+};
+module_param_cb(hold, &hold_ops, NULL, 0200);
+MODULE_PARM_DESC(hold, "File descriptor of the DRM device to take a reference on");
+
+static void put_work_fn(struct work_struct *work)
+{
+	if (put_ms == PUT_WHEN_LAST) {
+		while (kref_read(&held->ref) > 1)
+			usleep_range(50, 100);
+	} else {
+		msleep(put_ms);
+	}
+
+	pr_info("drops its reference\n");
+	drm_dev_put(held);
+	held = NULL;
+	pr_info("has dropped its reference\n");
+}
+
+/* echo MS > .../put */
+static int put_set(const char *val, const struct kernel_param *kp)
+{
+	int ms, ret;
+
+	ret = kstrtoint(val, 0, &ms);
+	if (ret)
+		return ret;
+	if (ms < PUT_WHEN_LAST)
+		return -EINVAL;
+
+	guard(mutex)(&holder_lock);
+	if (!held)
+		return -ENOENT;
+	if (work_busy(&put_work))
+		return -EBUSY;
+
+	put_ms = ms;
+	queue_work(system_unbound_wq, &put_work);
+
+	return 0;
+}
+
+static const struct kernel_param_ops put_ops = {
+	.set = put_set,
+};
+module_param_cb(put, &put_ops, NULL, 0200);
+MODULE_PARM_DESC(put, "Drop the reference after so many ms, or as soon as it is the last one (-1)");
+
+static int __init holder_init(void)
+{
+	INIT_WORK(&put_work, put_work_fn);
+
+	return 0;
+}
+
+static void __exit holder_exit(void)
+{
+	flush_work(&put_work);
+	drm_dev_put(held);
+}
+
+module_init(holder_init);
+module_exit(holder_exit);
+
+MODULE_DESCRIPTION("Foreign holder of a DRM device");
+MODULE_LICENSE("GPL");
