@@ -72,18 +72,31 @@ kgit()
 		-c commit.gpgSign=false "$@"
 }
 
-# lock NAME: one at a time among all clones, until this script ends.
+
+# lock NAME: one at a time among all clones, until unlock or the end of this script.
+declare -A LOCKS=()
 lock()
 {
 	local fd
 
+	[ -z "${LOCKS[$1]-}" ] || return 0
 	mkdir -p "$CACHE" 2>/dev/null || die "cannot create the cache directory $CACHE" \
 		"set DRAIN_CACHE to a directory you can write to"
 	exec {fd}>"$CACHE/lock.$1" || die "cannot write to the cache $CACHE" \
 		"set DRAIN_CACHE to a directory you can write to"
+	LOCKS[$1]=$fd
 	flock -n "$fd" && return
 	say "another run is using the cache ($1); waiting for it"
 	flock "$fd"
+}
+
+unlock()
+{
+	local fd=${LOCKS[$1]-}
+
+	[ -n "$fd" ] || return 0
+	exec {fd}>&-
+	unset "LOCKS[$1]"
 }
 
 # need_space DIR GIB WHAT: DIR need not exist yet.
@@ -116,6 +129,9 @@ logged()
 	mkdir -p "$(dirname "$log")"
 	say "$text"
 	(
+		for fd in ${LOCKS[@]+"${LOCKS[@]}"}; do
+			exec {fd}>&-
+		done
 		exec {never}<> <(:)
 		while kill -0 $$ 2>/dev/null; do
 			read -r -t 30 -u "$never" || :
@@ -170,6 +186,7 @@ lock_tree()
 
 	mkdir -p "$BUILD"
 	exec {fd}>"$BUILD/lock"
+	LOCKS[tree]=$fd
 	flock -n "$fd" && return
 	say "another run is using build/linux; waiting for it"
 	flock "$fd"
@@ -244,6 +261,11 @@ apply_series()
 	echo /MAINTAINERS >"$gitdir/info/sparse-checkout"
 	kgit -C "$wt" "${sparse[@]}" read-tree -m -u HEAD
 
+	am_cleanup()
+	{
+		rm -rf "$wt"
+		kgit -C "$LINUX" worktree prune
+	}
 	am_group()
 	{
 		local failed
@@ -260,6 +282,7 @@ apply_series()
 		failed=${group[failed - 1]##*/}
 		say "$failed does not apply to $BASE_ID:"
 		{ grep '^error: ' "$log" || tail -n 20 "$log"; } | sed 's/^/    /' >&2
+		am_cleanup
 		return 1
 	}
 
@@ -279,6 +302,5 @@ apply_series()
 	am_group || return
 	# shellcheck disable=SC2034
 	SERIES=$(kgit -C "$wt" rev-parse HEAD)
-	rm -rf "$wt"
-	kgit -C "$LINUX" worktree prune
+	am_cleanup
 }

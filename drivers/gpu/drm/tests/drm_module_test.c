@@ -64,7 +64,7 @@ static void mock_drain_work(struct work_struct *work)
 
 static void start_drain(struct mock_module *mock)
 {
-	queue_work(system_unbound_wq, &mock->drain_work);
+	queue_work(system_dfl_wq, &mock->drain_work);
 }
 
 static bool still_draining(struct mock_module *mock)
@@ -105,7 +105,7 @@ static void drm_test_module_drain_waits_for_last_put(struct kunit *test)
 	struct drm_device *drm;
 
 	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 	drm_dev_get(drm);
 
 	start_drain(mock);
@@ -126,7 +126,7 @@ static void drm_test_module_drain_waits_for_all_devices(struct kunit *test)
 
 	for (int i = 0; i < ARRAY_SIZE(drm); i++) {
 		drm[i] = mock_device(mock);
-		KUNIT_ASSERT_NOT_ERR(test, drm[i]);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm[i]);
 	}
 
 	start_drain(mock);
@@ -173,11 +173,11 @@ static void drm_test_module_drain_waits_for_managed_actions(struct kunit *test)
 	struct put_work put;
 
 	put.drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, put.drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, put.drm);
 	KUNIT_ASSERT_EQ(test, drmm_add_action(put.drm, slow_action_fn, &action), 0);
 	INIT_WORK_ONSTACK(&put.work, put_work_fn);
 
-	queue_work(system_unbound_wq, &put.work);
+	queue_work(system_dfl_wq, &put.work);
 	wait_for_completion(&action.started);
 
 	/* Nobody holds a reference anymore, but the device is not gone yet. */
@@ -201,7 +201,7 @@ static void drm_test_module_drain_ignores_other_module(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, other);
 	mock_set_owner(test, mock, other);
 	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 
 	start_drain(mock);
 	KUNIT_EXPECT_TRUE(test, drained(mock));
@@ -217,7 +217,7 @@ static void drm_test_module_no_device_while_draining(struct kunit *test)
 	struct drm_device *drm, *late;
 
 	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 	start_drain(mock);
 	KUNIT_EXPECT_TRUE(test, still_draining(mock));
 
@@ -264,7 +264,7 @@ static void drm_test_module_driver_exchanged(struct kunit *test)
 	struct drm_device *drm;
 
 	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 	drm->driver = &other_driver;
 
 	start_drain(mock);
@@ -281,7 +281,7 @@ static void drm_test_module_no_fops(struct kunit *test)
 
 	mock->driver.fops = NULL;
 	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 
 	drm_dev_put(drm);
 	KUNIT_EXPECT_EQ(test, mock->released, 1);
@@ -297,7 +297,7 @@ static void drm_test_module_address_reused(struct kunit *test)
 	drm_module_going(&mock->module);
 
 	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 	drm_dev_put(drm);
 }
 
@@ -316,7 +316,7 @@ static void drm_test_module_going_drains(struct kunit *test)
 	struct drm_device *drm;
 
 	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR(test, drm);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 
 	INIT_WORK(&mock->drain_work, going_work_fn);
 	start_drain(mock);

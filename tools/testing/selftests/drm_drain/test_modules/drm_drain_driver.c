@@ -106,7 +106,7 @@ static void drm_drain_remove(struct faux_device *fdev)
 	if (worker_ms >= 0) {
 		drm_dev_get(&ddev->drm);
 		drm_drain_worker_drm = &ddev->drm;
-		queue_work(system_unbound_wq, &drm_drain_work);
+		queue_work(system_dfl_wq, &drm_drain_work);
 	}
 }
 
@@ -125,8 +125,7 @@ static int __init drm_drain_init(void)
 static void __exit drm_drain_exit(void)
 {
 	faux_device_destroy(drm_drain_faux);
-#if __has_include(<linux/module_drain.h>)
-	/* Not there in the kernels that this is to show the difference to. */
+#ifdef HAVE_DRM_MODULE_DRAIN
 	drm_module_drain(THIS_MODULE);
 #endif
 }

@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/kdev_t.h>
 #include <linux/kref.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -17,6 +18,7 @@
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
 #include <drm/drm_file.h>
+#include <drm/drm_ioctl.h>
 #include <drm/drm_managed.h>
 
 /* The value for the parameter put that waits for all others to let go. */
@@ -112,7 +114,7 @@ static int put_set(const char *val, const struct kernel_param *kp)
 		return -EBUSY;
 
 	put_ms = ms;
-	queue_work(system_unbound_wq, &put_work);
+	queue_work(system_dfl_wq, &put_work);
 
 	return 0;
 }
