@@ -3,12 +3,24 @@
  * Wait until nothing needs the code of a module that is being unloaded.
  */
 
+#define pr_fmt(fmt) "module_drain: " fmt
+
 #include <linux/bitops.h>
 #include <linux/export.h>
-#include <linux/kernel.h>
+#include <linux/minmax.h>
+#include <linux/module.h>
 #include <linux/module_drain.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/stacktrace.h>
+#include <linux/stop_machine.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
 
 /**
  * DOC: module drain
@@ -39,19 +51,40 @@
 /* drain->flags: draining began and the count for the module is gone */
 #define MODULE_DRAIN_CLOSED	0
 
+/* When a wait is first reported; then each time it has doubled */
+#define MODULE_DRAIN_REPORT_SECS	10
+
 /**
  * module_drain_init - initialize a drain
  * @drain: the drain
+ * @report: called while module_drain_wait() takes long, to tell what it waits for
+ *
+ * @report is called in process context for the first time after 10 seconds, and
+ * then whenever the time has doubled. It may sleep.
  *
  * Context: Any.
  */
-void module_drain_init(struct module_drain *drain)
+void module_drain_init(struct module_drain *drain, module_drain_report_t report)
 {
+	drain->report = report;
 	refcount_set(&drain->count, 1);
 	drain->flags = 0;
 	init_completion(&drain->drained);
 }
 EXPORT_SYMBOL_GPL(module_drain_init);
+
+/**
+ * module_drain_closed - whether module_drain_wait() has been called
+ * @drain: the drain
+ *
+ * Context: Any.
+ * Return: true if there can be no new objects.
+ */
+bool module_drain_closed(struct module_drain *drain)
+{
+	return test_bit(MODULE_DRAIN_CLOSED, &drain->flags);
+}
+EXPORT_SYMBOL_GPL(module_drain_closed);
 
 /**
  * module_drain_get - account for a new object
@@ -73,10 +106,25 @@ bool module_drain_get(struct module_drain *drain)
 	 * zero, and then module_drain_wait() waits for this object as well: the
 	 * count never leaves zero, and only zero ends the wait.
 	 */
-	return !test_bit(MODULE_DRAIN_CLOSED, &drain->flags) &&
+	return !module_drain_closed(drain) &&
 	       refcount_inc_not_zero(&drain->count);
 }
 EXPORT_SYMBOL_GPL(module_drain_get);
+
+/**
+ * module_drain_count - the number of objects
+ * @drain: the drain
+ *
+ * Context: Any. The number may be out of date by the time it is returned.
+ * Return: how many objects have not been given back yet.
+ */
+unsigned int module_drain_count(struct module_drain *drain)
+{
+	unsigned int count = refcount_read(&drain->count);
+
+	return module_drain_closed(drain) ? count : count - 1;
+}
+EXPORT_SYMBOL_GPL(module_drain_count);
 
 /**
  * module_drain_put - an object is gone
@@ -84,9 +132,10 @@ EXPORT_SYMBOL_GPL(module_drain_get);
  *
  * To be called when the object has been released and freed, as the last thing
  * that uses it or anything of the module. All that the caller did before is
- * visible to whom module_drain_wait() returns.
+ * visible to whom module_drain_wait() returns to.
  *
- * Context: Any but hard interrupt, see complete_all().
+ * Context: Any but hard interrupt, where complete_all() is not allowed with
+ * PREEMPT_RT.
  */
 void module_drain_put(struct module_drain *drain)
 {
@@ -99,58 +148,229 @@ void module_drain_put(struct module_drain *drain)
 }
 EXPORT_SYMBOL_GPL(module_drain_put);
 
+struct drain_report {
+	struct delayed_work work;
+	struct module_drain *drain;
+	struct task_struct *waiter;
+	unsigned int secs;
+};
+
+static void drain_report_fn(struct work_struct *work)
+{
+	struct drain_report *report = container_of(to_delayed_work(work),
+						   struct drain_report, work);
+
+	report->drain->report(report->drain, report->waiter, report->secs);
+
+	queue_delayed_work(system_freezable_wq, &report->work, report->secs * HZ);
+	report->secs *= 2;
+}
+
 /**
  * module_drain_wait - allow no new objects and wait until all are released
  * @drain: the drain
+ * @state: TASK_IDLE, and how the wait may be frozen: TASK_FREEZABLE, or
+ *	TASK_FREEZABLE_UNSAFE if the caller holds locks and knows why it may
  *
  * May be called more than once and at the same time, all callers wait. There
  * is no way back: module_drain_get() fails from now on.
  *
  * The wait ends when every object was given back with module_drain_put(), no
- * matter how long that takes and which signals arrive. It counts neither as
- * load nor as a hung task and does not keep the system from suspending.
+ * matter how long that takes and which signals arrive. It counts neither as load
+ * nor as a hung task. If it takes long, it says so, see module_drain_init().
  *
  * Context: May sleep. The caller must not hold a lock that a release callback
  * takes, nor be a release callback.
- * Return: true if this call was the first one and found objects to wait for.
  */
-bool module_drain_wait(struct module_drain *drain)
+void module_drain_wait(struct module_drain *drain, unsigned int state)
 {
-	bool busy = false;
+	struct drain_report report = {
+		.drain = drain,
+		.waiter = current,
+		.secs = MODULE_DRAIN_REPORT_SECS,
+	};
 
 	might_sleep();
 
-	if (!test_and_set_bit(MODULE_DRAIN_CLOSED, &drain->flags)) {
+	if (!test_and_set_bit(MODULE_DRAIN_CLOSED, &drain->flags))
 		module_drain_put(drain);
-		busy = !completion_done(&drain->drained);
-	}
 
-	/* TASK_IDLE leaves signals pending, the wait cannot fail */
-	wait_for_completion_state(&drain->drained, TASK_IDLE | TASK_FREEZABLE);
+	/* This also waits for a complete_all() that is still at it. */
+	if (completion_done(&drain->drained))
+		return;
 
-	return busy;
+	INIT_DELAYED_WORK_ONSTACK(&report.work, drain_report_fn);
+	queue_delayed_work(system_freezable_wq, &report.work, report.secs * HZ);
+
+	/* TASK_IDLE does not look at signals, the wait cannot fail. */
+	wait_for_completion_state(&drain->drained, state);
+
+	cancel_delayed_work_sync(&report.work);
+	destroy_delayed_work_on_stack(&report.work);
 }
 EXPORT_SYMBOL_GPL(module_drain_wait);
 
-/**
- * module_drain_sync_text - wait until the code around past puts has been left
+#ifdef CONFIG_HAVE_RELIABLE_STACKTRACE
+
+/*
+ * Looking at all tasks, one after the other, is enough. The exit function has
+ * returned and there is no object left, so nothing calls into the module
+ * anymore: the only way into its text is to return there. A task which was once
+ * seen with no return address into the text, on a stack that could be read in
+ * full, has none to return to. It can neither get one from elsewhere, nor from a
+ * task that it creates or that creates it, as a new task starts with a stack of
+ * its own. So it stays outside, and it does not matter when the others are seen.
  *
- * When this returns, every task that called module_drain_put() before has
- * returned from it and from all of its callers, unless one of these slept or
- * rescheduled voluntarily after the call: the code between a put that may be
- * the last one and the end of the module's outermost function must not do so.
- *
- * Context: May sleep, usually for some ten milliseconds. To be called after the
- * exit function of a module has returned and before its text is freed.
+ * What runs on no task's stack, or on that of the idle task, are interrupts and
+ * softirqs. These are RCU read-side critical sections, and there is a grace
+ * period before module text is freed.
  */
-void module_drain_sync_text(void)
+
+struct text_walk {
+	struct task_struct *task;
+	struct module *mod;
+};
+
+static bool text_walk_entry(void *data, unsigned long addr)
+{
+	struct text_walk *walk = data;
+
+	return !within_module(addr, walk->mod);
+}
+
+/*
+ * Called with the task pinned in the state that it is in. Return addresses are
+ * looked at as they are found, so that no stack is too deep.
+ */
+static int text_walk_task(struct task_struct *task, void *data)
+{
+	if (task_curr(task))
+		return -EBUSY;
+
+	return arch_stack_walk_reliable(text_walk_entry, data, task);
+}
+
+/*
+ * Called in the stopper thread of the CPU the task was running on. That thread
+ * has taken its place, so its registers are on its stack now, be it from user
+ * mode or from kernel code that was preempted.
+ */
+static int text_walk_stopped(void *data)
+{
+	struct text_walk *walk = data;
+
+	return task_call_func(walk->task, text_walk_task, walk);
+}
+
+/*
+ * Wait until the task was seen outside. It need not be inside until then: its
+ * stack may be one that cannot be read reliably at the moment, or the task may
+ * have moved to another CPU while this one was asked. So look again later.
+ */
+static void text_walk_wait(struct text_walk *walk)
+{
+	unsigned long start = jiffies, report = MODULE_DRAIN_REPORT_SECS * HZ;
+	struct task_struct *task = walk->task;
+	long timeout = 1;
+	int ret;
+
+	for (;;) {
+		/* Without a stack a task is past its last function. */
+		if (!try_get_task_stack(task))
+			return;
+
+		ret = task_call_func(task, text_walk_task, walk);
+		if (ret == -EBUSY)
+			ret = stop_one_cpu(task_cpu(task), text_walk_stopped, walk);
+		put_task_stack(task);
+		if (!ret)
+			return;
+
+		if (time_after(jiffies, start + report)) {
+			pr_warn("%s:%d has waited for %lu s to free the text of module %s, which %s:%d is in:\n",
+				current->comm, task_pid_nr(current), report / HZ,
+				module_name(walk->mod), task->comm, task_pid_nr(task));
+			sched_show_task(task);
+			report *= 2;
+		}
+
+		/*
+		 * Unsafe, since the module notifiers' lock is usually held. But
+		 * it is held for reading, so the only tasks it stops are those
+		 * that register a notifier, and them not less without freezing.
+		 */
+		set_current_state(TASK_IDLE | TASK_FREEZABLE_UNSAFE);
+		schedule_timeout(timeout);
+		timeout = min(2 * timeout, HZ / 10);
+	}
+}
+
+static struct task_struct *text_walk_next(int *nr)
+{
+	struct task_struct *task = NULL;
+	struct pid *pid;
+
+	guard(rcu)();
+
+	while (!task) {
+		pid = find_ge_pid(*nr, &init_pid_ns);
+		if (!pid)
+			return NULL;
+		*nr = pid_nr(pid) + 1;
+		task = get_pid_task(pid, PIDTYPE_PID);
+	}
+
+	return task;
+}
+
+/**
+ * module_drain_sync_text - wait until no task is in a module's text anymore
+ * @mod: the module
+ *
+ * When this returns, no task has a return address in the text of @mod on its
+ * stack. That includes those that called module_drain_put() for the last object,
+ * and those that dropped other references on it: whatever code of the module
+ * they came from, they are out of it. They may have slept there in between.
+ *
+ * The current task is not looked at.
+ *
+ * This takes a few microseconds for each task in the system, plus the time until
+ * the last one has left. Where stacks cannot be read reliably
+ * (!CONFIG_HAVE_RELIABLE_STACKTRACE) it is a Tasks RCU grace period instead, some
+ * ten milliseconds. That covers code which neither sleeps nor reschedules
+ * voluntarily between its put and its end; with PREEMPT_RT, taking a contended
+ * spinlock is sleeping.
+ *
+ * Context: May sleep. To be called when nothing calls into the module anymore,
+ * that is after its exit function, and before its text is freed.
+ */
+void module_drain_sync_text(struct module *mod)
+{
+	struct text_walk walk = { .mod = mod };
+	int nr = 1;
+
+	might_sleep();
+
+	while ((walk.task = text_walk_next(&nr))) {
+		if (walk.task != current)
+			text_walk_wait(&walk);
+		put_task_struct(walk.task);
+		cond_resched();
+	}
+}
+
+#else /* no reliable stack traces */
+
+void module_drain_sync_text(struct module *mod)
 {
 	/*
-	 * A task in module text that was preempted there has not called
-	 * schedule() itself, hence is still in its Tasks RCU read-side critical
-	 * section. Without PREEMPTION this is a normal grace period, during
-	 * which every CPU has left the kernel code it was running.
+	 * A task that was preempted in module text has not called schedule()
+	 * itself, hence is still in its Tasks RCU read-side critical section.
+	 * Without PREEMPTION this is a normal grace period, which ends only when
+	 * every CPU has been through the scheduler, idle, or in user mode.
 	 */
 	synchronize_rcu_tasks();
 }
+
+#endif
 EXPORT_SYMBOL_GPL(module_drain_sync_text);

@@ -7,6 +7,18 @@
 #include <linux/types.h>
 
 struct module;
+struct module_drain;
+struct task_struct;
+
+/**
+ * typedef module_drain_report_t - tell what a drain waits for
+ * @drain: the drain
+ * @waiter: the task that waits
+ * @secs: since when, in seconds
+ */
+typedef void (*module_drain_report_t)(struct module_drain *drain,
+				      struct task_struct *waiter,
+				      unsigned int secs);
 
 /**
  * struct module_drain - live objects whose release runs code of one module
@@ -18,12 +30,15 @@ struct module_drain {
 	refcount_t count;
 	unsigned long flags;
 	struct completion drained;
+	module_drain_report_t report;
 };
 
-void module_drain_init(struct module_drain *drain);
+void module_drain_init(struct module_drain *drain, module_drain_report_t report);
+bool module_drain_closed(struct module_drain *drain);
 bool module_drain_get(struct module_drain *drain);
 void module_drain_put(struct module_drain *drain);
-bool module_drain_wait(struct module_drain *drain);
-void module_drain_sync_text(void);
+unsigned int module_drain_count(struct module_drain *drain);
+void module_drain_wait(struct module_drain *drain, unsigned int state);
+void module_drain_sync_text(struct module *mod);
 
 #endif

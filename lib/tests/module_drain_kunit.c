@@ -13,28 +13,61 @@
 #include <linux/module_drain.h>
 #include <linux/sched/signal.h>
 
-/* How long a waiter that must not return is watched */
-#define STILL_WAITING_MS	50
-/* How long a waiter that must return may take */
-#define RETURNED_MS		10000
+/* How long a waiter that must not return is watched, once it waits */
+#define STILL_WAITING_MS	20
+/* How long a waiter that must wait, or return, may take to get there */
+#define DEADLINE_MS		20000
 
 struct waiter {
 	struct module_drain *drain;
 	struct completion returned;
-	bool busy;
 	struct task_struct *task;
 };
 
 struct module_drain_test {
 	struct module_drain drain;
+	struct completion reported;
+	struct task_struct *reported_waiter;
+	/* What a failed test has not given back */
+	int objects;
 	struct waiter waiters[2];
 };
+
+static void report(struct module_drain *drain, struct task_struct *waiter, unsigned int secs)
+{
+	struct module_drain_test *ctx = container_of(drain, struct module_drain_test, drain);
+
+	ctx->reported_waiter = waiter;
+	complete(&ctx->reported);
+}
+
+static bool get_object(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+
+	if (!module_drain_get(&ctx->drain))
+		return false;
+	ctx->objects++;
+
+	return true;
+}
+
+static void put_object(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+
+	ctx->objects--;
+	module_drain_put(&ctx->drain);
+}
 
 static int waiter_fn(void *data)
 {
 	struct waiter *waiter = data;
 
-	waiter->busy = module_drain_wait(waiter->drain);
+	/* Kernel threads ignore signals otherwise. */
+	allow_signal(SIGKILL);
+
+	module_drain_wait(waiter->drain, TASK_IDLE | TASK_FREEZABLE);
 	complete(&waiter->returned);
 
 	return 0;
@@ -54,56 +87,63 @@ static void start_waiter(struct kunit *test, struct waiter *waiter)
 	wake_up_process(task);
 }
 
-/* Sleeping in module_drain_wait(), as far as one can tell from outside */
-static bool still_waiting(struct waiter *waiter)
+/* Is asleep in module_drain_wait(), and stays there */
+static bool waits(struct waiter *waiter)
 {
+	unsigned long deadline = jiffies + msecs_to_jiffies(DEADLINE_MS);
+
+	while (!module_drain_closed(waiter->drain) ||
+	       !(READ_ONCE(waiter->task->__state) & TASK_UNINTERRUPTIBLE)) {
+		if (completion_done(&waiter->returned) || time_after(jiffies, deadline))
+			return false;
+		fsleep(1000);
+	}
 	msleep(STILL_WAITING_MS);
 
-	return !completion_done(&waiter->returned) &&
-	       READ_ONCE(waiter->task->__state) & TASK_UNINTERRUPTIBLE;
+	return !completion_done(&waiter->returned);
 }
 
 static bool returned(struct waiter *waiter)
 {
-	return wait_for_completion_timeout(&waiter->returned,
-					   msecs_to_jiffies(RETURNED_MS));
+	return wait_for_completion_timeout(&waiter->returned, msecs_to_jiffies(DEADLINE_MS));
 }
 
 static void module_drain_test_wait_without_objects(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
 
-	KUNIT_EXPECT_FALSE(test, module_drain_wait(&ctx->drain));
+	start_waiter(test, &ctx->waiters[0]);
+	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[0]));
 }
 
 static void module_drain_test_wait_after_last_put(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
 
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
-	module_drain_put(&ctx->drain);
+	KUNIT_ASSERT_TRUE(test, get_object(test));
+	put_object(test);
 
-	KUNIT_EXPECT_FALSE(test, module_drain_wait(&ctx->drain));
+	start_waiter(test, &ctx->waiters[0]);
+	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[0]));
 }
 
 static void module_drain_test_last_put_leaves_open(struct kunit *test)
 {
-	struct module_drain_test *ctx = test->priv;
+	KUNIT_ASSERT_TRUE(test, get_object(test));
+	put_object(test);
 
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
-	module_drain_put(&ctx->drain);
-
-	KUNIT_EXPECT_TRUE(test, module_drain_get(&ctx->drain));
-	module_drain_put(&ctx->drain);
+	KUNIT_EXPECT_TRUE(test, get_object(test));
+	put_object(test);
 }
 
 static void module_drain_test_get_fails_after_wait(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
 
-	module_drain_wait(&ctx->drain);
+	start_waiter(test, &ctx->waiters[0]);
+	KUNIT_ASSERT_TRUE(test, returned(&ctx->waiters[0]));
 
-	KUNIT_EXPECT_FALSE(test, module_drain_get(&ctx->drain));
+	KUNIT_EXPECT_FALSE(test, get_object(test));
 }
 
 static void module_drain_test_get_fails_during_wait(struct kunit *test)
@@ -111,13 +151,13 @@ static void module_drain_test_get_fails_during_wait(struct kunit *test)
 	struct module_drain_test *ctx = test->priv;
 	struct waiter *waiter = &ctx->waiters[0];
 
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
+	KUNIT_ASSERT_TRUE(test, get_object(test));
 	start_waiter(test, waiter);
-	KUNIT_EXPECT_TRUE(test, still_waiting(waiter));
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
 
-	KUNIT_EXPECT_FALSE(test, module_drain_get(&ctx->drain));
+	KUNIT_EXPECT_FALSE(test, get_object(test));
 
-	module_drain_put(&ctx->drain);
+	put_object(test);
 	KUNIT_EXPECT_TRUE(test, returned(waiter));
 }
 
@@ -126,46 +166,45 @@ static void module_drain_test_wait_for_every_object(struct kunit *test)
 	struct module_drain_test *ctx = test->priv;
 	struct waiter *waiter = &ctx->waiters[0];
 
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
+	KUNIT_ASSERT_TRUE(test, get_object(test));
+	KUNIT_ASSERT_TRUE(test, get_object(test));
 	start_waiter(test, waiter);
-	KUNIT_EXPECT_TRUE(test, still_waiting(waiter));
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
 
-	module_drain_put(&ctx->drain);
-	KUNIT_EXPECT_TRUE(test, still_waiting(waiter));
+	put_object(test);
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
 
-	module_drain_put(&ctx->drain);
-	KUNIT_ASSERT_TRUE(test, returned(waiter));
-	KUNIT_EXPECT_TRUE(test, waiter->busy);
+	put_object(test);
+	KUNIT_EXPECT_TRUE(test, returned(waiter));
 }
 
 static void module_drain_test_two_waiters(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
 
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
+	KUNIT_ASSERT_TRUE(test, get_object(test));
 	start_waiter(test, &ctx->waiters[0]);
-	KUNIT_EXPECT_TRUE(test, still_waiting(&ctx->waiters[0]));
+	KUNIT_EXPECT_TRUE(test, waits(&ctx->waiters[0]));
 	start_waiter(test, &ctx->waiters[1]);
-	KUNIT_EXPECT_TRUE(test, still_waiting(&ctx->waiters[1]));
+	KUNIT_EXPECT_TRUE(test, waits(&ctx->waiters[1]));
 
 	/* The second wait must not have taken the module's count once more. */
 	KUNIT_EXPECT_FALSE(test, completion_done(&ctx->waiters[0].returned));
 
-	module_drain_put(&ctx->drain);
-	KUNIT_ASSERT_TRUE(test, returned(&ctx->waiters[0]));
-	KUNIT_ASSERT_TRUE(test, returned(&ctx->waiters[1]));
-	KUNIT_EXPECT_TRUE(test, ctx->waiters[0].busy);
-	KUNIT_EXPECT_FALSE(test, ctx->waiters[1].busy);
+	put_object(test);
+	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[0]));
+	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[1]));
 }
 
 static void module_drain_test_wait_again(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
 
-	module_drain_wait(&ctx->drain);
+	start_waiter(test, &ctx->waiters[0]);
+	KUNIT_ASSERT_TRUE(test, returned(&ctx->waiters[0]));
 
-	KUNIT_EXPECT_FALSE(test, module_drain_wait(&ctx->drain));
+	start_waiter(test, &ctx->waiters[1]);
+	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[1]));
 }
 
 static void module_drain_test_signal(struct kunit *test)
@@ -173,14 +212,49 @@ static void module_drain_test_signal(struct kunit *test)
 	struct module_drain_test *ctx = test->priv;
 	struct waiter *waiter = &ctx->waiters[0];
 
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
+	KUNIT_ASSERT_TRUE(test, get_object(test));
 	start_waiter(test, waiter);
-	KUNIT_EXPECT_TRUE(test, still_waiting(waiter));
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
 
 	send_sig(SIGKILL, waiter->task, 1);
-	KUNIT_EXPECT_TRUE(test, still_waiting(waiter));
+	KUNIT_ASSERT_TRUE(test, signal_pending(waiter->task));
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
 
-	module_drain_put(&ctx->drain);
+	put_object(test);
+	KUNIT_EXPECT_TRUE(test, returned(waiter));
+}
+
+static void module_drain_test_count(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+	struct waiter *waiter = &ctx->waiters[0];
+
+	KUNIT_EXPECT_EQ(test, module_drain_count(&ctx->drain), 0);
+	KUNIT_ASSERT_TRUE(test, get_object(test));
+	KUNIT_EXPECT_EQ(test, module_drain_count(&ctx->drain), 1);
+
+	start_waiter(test, waiter);
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
+	KUNIT_EXPECT_EQ(test, module_drain_count(&ctx->drain), 1);
+
+	put_object(test);
+	KUNIT_EXPECT_TRUE(test, returned(waiter));
+	KUNIT_EXPECT_EQ(test, module_drain_count(&ctx->drain), 0);
+}
+
+static void module_drain_test_reports(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+	struct waiter *waiter = &ctx->waiters[0];
+
+	KUNIT_ASSERT_TRUE(test, get_object(test));
+	start_waiter(test, waiter);
+
+	KUNIT_EXPECT_NE(test, 0, wait_for_completion_timeout(&ctx->reported,
+							     msecs_to_jiffies(DEADLINE_MS)));
+	KUNIT_EXPECT_PTR_EQ(test, ctx->reported_waiter, waiter->task);
+
+	put_object(test);
 	KUNIT_EXPECT_TRUE(test, returned(waiter));
 }
 
@@ -212,10 +286,12 @@ static void module_drain_test_last_put_from_softirq(struct kunit *test)
 	hrtimer_setup(&timer_put->timer, timer_put_fn, CLOCK_MONOTONIC,
 		      HRTIMER_MODE_REL_SOFT);
 
-	KUNIT_ASSERT_TRUE(test, module_drain_get(&ctx->drain));
+	KUNIT_ASSERT_TRUE(test, get_object(test));
 	start_waiter(test, waiter);
-	KUNIT_EXPECT_TRUE(test, still_waiting(waiter));
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
 
+	/* The timer gives it back. */
+	ctx->objects--;
 	hrtimer_start(&timer_put->timer, ms_to_ktime(1), HRTIMER_MODE_REL_SOFT);
 	KUNIT_EXPECT_TRUE(test, returned(waiter));
 
@@ -231,7 +307,8 @@ static int module_drain_test_init(struct kunit *test)
 	if (!ctx)
 		return -ENOMEM;
 
-	module_drain_init(&ctx->drain);
+	module_drain_init(&ctx->drain, report);
+	init_completion(&ctx->reported);
 	test->priv = ctx;
 
 	return 0;
@@ -244,10 +321,13 @@ static void module_drain_test_exit(struct kunit *test)
 	if (!ctx)
 		return;
 
+	/* Let go of all that a failed test left behind before waiting for it. */
+	while (ctx->objects)
+		put_object(test);
+
 	for (int i = 0; i < ARRAY_SIZE(ctx->waiters); i++) {
 		if (!ctx->waiters[i].task)
 			continue;
-		/* The task must be out of this code before it can go away. */
 		kthread_stop(ctx->waiters[i].task);
 		put_task_struct(ctx->waiters[i].task);
 	}
@@ -263,6 +343,8 @@ static struct kunit_case module_drain_test_cases[] = {
 	KUNIT_CASE(module_drain_test_two_waiters),
 	KUNIT_CASE(module_drain_test_wait_again),
 	KUNIT_CASE(module_drain_test_signal),
+	KUNIT_CASE(module_drain_test_count),
+	KUNIT_CASE_SLOW(module_drain_test_reports),
 	KUNIT_CASE(module_drain_test_last_put_from_softirq),
 	{}
 };

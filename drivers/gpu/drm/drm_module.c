@@ -4,19 +4,29 @@
 
 #include <kunit/visibility.h>
 
+#include <linux/debugfs.h>
 #include <linux/export.h>
 #include <linux/list.h>
+#include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/string.h>
 
+#include <drm/drm_client.h>
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
+#include <drm/drm_file.h>
 #include <drm/drm_module.h>
+#include <drm/drm_print.h>
 
 #include "drm_internal.h"
+#include "drm_trace.h"
 
 /**
  * DOC: unloading
@@ -30,20 +40,32 @@
  * The DRM core therefore counts the devices of every module. The rules are:
  *
  * - For holders: a reference on the &drm_device keeps the code of its driver
- *   in memory. No module reference is needed on top, and callbacks into the
- *   driver may be used for as long as the reference is held.
+ *   in memory. No module reference is needed on top. What the code may still do
+ *   with the device is another question, see drm_dev_enter().
  *
  * - For drivers: the module's exit function calls drm_module_drain() after it
  *   unregistered the driver and before it destroys what is needed for releasing
  *   a device: caches, workqueues, and other globals. drm_module_pci_driver() and
  *   the other helpers here do this for their users.
  *
- * Devices that are still out when the exit function has returned, because the
- * driver does not call drm_module_drain(), are waited for right after it.
+ * The driver is the module that &drm_driver.fops belongs to. Other modules which
+ * provide parts of the device, like bridges, have to see to it themselves that
+ * they are not needed anymore.
  *
- * Code of the driver which may drop the last reference has to get out of the
- * driver without sleeping afterwards. Where it got from there does not matter:
- * the module's text is not freed before it has been left.
+ * Devices that are still out when the exit function has returned, because the
+ * driver does not call drm_module_drain(), are waited for right after it. This is
+ * a last resort: what the exit function has destroyed is missing by then, and no
+ * module notifier can be registered as long as it takes.
+ *
+ * The module's text is not freed either before every task has left it, those
+ * that dropped a reference on the device included. Helpers that drop it on
+ * behalf of a driver are covered by that, they are called from there. What a
+ * module runs in threads and workers of its own must come to an end in its exit
+ * function, as always.
+ *
+ * A drain that takes long tells in the kernel log which devices it waits for and
+ * who is known to use them. The file "modules" in the dri directory of debugfs
+ * has the same at any time, for all modules.
  */
 
 /**
@@ -55,19 +77,137 @@
  * frees a &struct drm_module waits for that count first.
  */
 struct drm_module {
-	/** @link: in drm_modules */
+	/** @link: in drm_modules, protected by drm_modules_lock */
 	struct list_head link;
-	/** @owner: the module, for comparing only */
+	/** @owner: the module */
 	struct module *owner;
 	/** @drain: one count for each device that was not released yet */
 	struct module_drain drain;
-	/** @refused: a message about a device that came too late was printed */
+	/** @lock: protects @devices and the members of those */
+	spinlock_t lock;
+	/** @devices: the &struct drm_module_device, oldest first */
+	struct list_head devices;
+	/** @refused: a device that came too late was reported, drm_modules_lock */
 	bool refused;
 };
 
-/* Protects drm_modules and drm_module.refused. Nothing else nests inside. */
+/**
+ * struct drm_module_device - a DRM device of a module
+ *
+ * Not a part of the &drm_device because it is needed until that was freed.
+ */
+struct drm_module_device {
+	/** @link: in &drm_module.devices */
+	struct list_head link;
+	/** @module: the module, which this is counted in */
+	struct drm_module *module;
+	/** @dev: the device, or NULL once its release began */
+	struct drm_device *dev;
+	/** @releaser: the task that releases the device */
+	struct task_struct *releaser;
+	/** @name: the name of the parent device */
+	char name[];
+};
+
+/* Protects drm_modules. Taken before drm_module.lock. */
 static DEFINE_MUTEX(drm_modules_lock);
 static LIST_HEAD(drm_modules);
+
+#ifdef CONFIG_LOCKDEP
+/*
+ * Held while a device is released and taken by who waits for that, to find the
+ * locks that would turn this into a deadlock, even if nobody has to wait.
+ */
+static struct lockdep_map drm_module_release_map =
+	STATIC_LOCKDEP_MAP_INIT("drm_dev_release", &drm_module_release_map);
+#endif
+
+/* Only who may use the files and clients of a device is told, nobody is waited for. */
+static void drm_module_print_users(struct drm_device *dev, struct drm_printer *p)
+{
+	struct drm_client_dev *client;
+	struct drm_file *file;
+
+	if (mutex_trylock(&dev->filelist_mutex)) {
+		list_for_each_entry(file, &dev->filelist, lhead) {
+			struct task_struct *task;
+
+			guard(rcu)();
+			task = pid_task(rcu_dereference(file->pid), PIDTYPE_TGID);
+			drm_printf(p, "    open file of %s:%d\n", task ? task->comm : "<exited>",
+				   pid_nr(rcu_dereference(file->pid)));
+		}
+		mutex_unlock(&dev->filelist_mutex);
+	}
+
+	if (mutex_trylock(&dev->clientlist_mutex)) {
+		list_for_each_entry(client, &dev->clientlist, list)
+			drm_printf(p, "    in-kernel client %s\n", client->name);
+		mutex_unlock(&dev->clientlist_mutex);
+	}
+
+	if (atomic_read(&dev->managed.exports))
+		drm_printf(p, "    %d exported dma-bufs\n", atomic_read(&dev->managed.exports));
+}
+
+/*
+ * Print the device at position @pos of the list. The list may change between two
+ * calls, this is for human readers.
+ */
+static bool drm_module_print_device(struct drm_module *module, int pos, struct drm_printer *p)
+{
+	struct drm_module_device *mdev;
+	struct drm_device *dev = NULL;
+	struct drm_minor *minor;
+
+	scoped_guard(spinlock, &module->lock) {
+		list_for_each_entry(mdev, &module->devices, link) {
+			if (!pos--)
+				break;
+		}
+		if (list_entry_is_head(mdev, &module->devices, link))
+			return false;
+
+		if (mdev->releaser)
+			drm_printf(p, "  %s: being released by %s:%d\n", mdev->name,
+				   mdev->releaser->comm, task_pid_nr(mdev->releaser));
+		else if (kref_get_unless_zero(&mdev->dev->ref))
+			dev = mdev->dev;
+		else
+			drm_printf(p, "  %s: about to be released\n", mdev->name);
+	}
+
+	if (!dev)
+		return true;
+
+	minor = dev->primary ?: dev->accel;
+	drm_printf(p, "  %s: minor %d%s, %u references\n", dev_name(dev->dev),
+		   minor ? minor->index : -1, dev->registered ? "" : ", not registered",
+		   kref_read(&dev->ref) - 1);
+	drm_module_print_users(dev, p);
+
+	/* This may have become the last reference, do not release anything here. */
+	drm_dev_put_deferred(dev);
+
+	return true;
+}
+
+static void drm_module_printfn(struct drm_printer *p, struct va_format *vaf)
+{
+	pr_warn("%pV", vaf);
+}
+
+static void drm_module_report(struct module_drain *drain, struct task_struct *waiter,
+			      unsigned int secs)
+{
+	struct drm_module *module = container_of(drain, struct drm_module, drain);
+	struct drm_printer p = { .printfn = drm_module_printfn };
+
+	pr_warn("%s:%d has waited for %u s until the DRM devices of module %s are released:\n",
+		waiter->comm, task_pid_nr(waiter), secs, module_name(module->owner));
+	for (int pos = 0; drm_module_print_device(module, pos, &p);)
+		pos++;
+}
 
 static struct drm_module *drm_module_find(const struct module *owner)
 {
@@ -95,52 +235,141 @@ static struct drm_module *drm_module_find_or_create(struct module *owner, gfp_t 
 		return NULL;
 
 	module->owner = owner;
-	module_drain_init(&module->drain);
-	list_add(&module->link, &drm_modules);
+	module_drain_init(&module->drain, drm_module_report);
+	spin_lock_init(&module->lock);
+	INIT_LIST_HEAD(&module->devices);
+	list_add_tail(&module->link, &drm_modules);
 
 	return module;
 }
 
 /*
- * Account for a new device. Devices of built-in drivers have no owner and need
- * none. The module is remembered in the device, since drivers are known to
- * exchange &drm_device.driver later.
+ * Account for a device that is about to be initialized. Returns NULL for devices
+ * of built-in drivers, which need none of this, or an error. This is where the
+ * owner of the device is settled, drivers are known to change &drm_device.driver
+ * later.
  */
-int drm_module_add_device(struct drm_device *dev, const struct drm_driver *driver)
+struct drm_module_device *drm_module_new_device(const struct drm_driver *driver,
+						struct device *parent)
 {
 	struct module *owner = driver->fops ? driver->fops->owner : NULL;
+	const char *name = dev_name(parent);
+	size_t size = strlen(name) + 1;
+	struct drm_module_device *mdev;
 	struct drm_module *module;
 
 	if (!owner)
-		return 0;
+		return NULL;
+
+	mdev = kzalloc_flex(*mdev, name, size);
+	if (!mdev)
+		return ERR_PTR(-ENOMEM);
+	INIT_LIST_HEAD(&mdev->link);
+	memcpy(mdev->name, name, size);
 
 	guard(mutex)(&drm_modules_lock);
 
 	module = drm_module_find_or_create(owner, GFP_KERNEL);
-	if (!module)
-		return -ENOMEM;
+	if (!module) {
+		kfree(mdev);
+		return ERR_PTR(-ENOMEM);
+	}
 
 	if (!module_drain_get(&module->drain)) {
 		if (!module->refused)
-			pr_err("module %s is being unloaded, no new device\n",
-			       module_name(owner));
+			pr_err("module %s is being unloaded, no new device for %s\n",
+			       module_name(owner), name);
 		module->refused = true;
-		return -ENODEV;
+		kfree(mdev);
+		return ERR_PTR(-ENODEV);
 	}
+	mdev->module = module;
 
-	dev->managed.module = module;
+	return mdev;
+}
 
-	return 0;
+/* The device has been initialized and can be shown. */
+void drm_module_add_device(struct drm_module_device *mdev, struct drm_device *dev)
+{
+	dev->managed.module_device = mdev;
+	if (!mdev)
+		return;
+
+	mdev->dev = dev;
+	scoped_guard(spinlock, &mdev->module->lock)
+		list_add_tail(&mdev->link, &mdev->module->devices);
+	trace_drm_module_device_add(module_name(mdev->module->owner), mdev->name);
+}
+
+/* The last reference is gone. From here on the device is not looked at anymore. */
+struct drm_module_device *drm_module_release_begin(struct drm_device *dev)
+{
+	struct drm_module_device *mdev = dev->managed.module_device;
+
+	if (!mdev)
+		return NULL;
+
+	scoped_guard(spinlock, &mdev->module->lock) {
+		mdev->dev = NULL;
+		mdev->releaser = current;
+	}
+	lock_map_acquire_read(&drm_module_release_map);
+
+	return mdev;
+}
+
+/* The device has been freed. */
+void drm_module_release_end(struct drm_module_device *mdev)
+{
+	if (!mdev)
+		return;
+
+	lock_map_release(&drm_module_release_map);
+	trace_drm_module_device_release(module_name(mdev->module->owner), mdev->name);
+	drm_module_free_device(mdev);
 }
 
 /*
- * A device, or what an error left of it, is gone. Neither @module nor code of
- * the driver may be used afterwards.
+ * The counterpart of drm_module_new_device(). The module may be unloaded once it
+ * was called, and neither @mdev nor code of the driver may be used afterwards.
  */
-void drm_module_remove_device(struct drm_module *module)
+void drm_module_free_device(struct drm_module_device *mdev)
 {
-	if (module)
-		module_drain_put(&module->drain);
+	struct drm_module *module;
+
+	if (!mdev)
+		return;
+
+	module = mdev->module;
+	scoped_guard(spinlock, &module->lock)
+		list_del(&mdev->link);
+	kfree(mdev);
+	module_drain_put(&module->drain);
+}
+
+static bool drm_module_releasing(struct drm_module *module)
+{
+	struct drm_module_device *mdev;
+
+	guard(spinlock)(&module->lock);
+
+	list_for_each_entry(mdev, &module->devices, link) {
+		if (mdev->releaser == current)
+			return true;
+	}
+
+	return false;
+}
+
+static void drm_module_wait(struct drm_module *module, unsigned int state)
+{
+	lock_map_acquire(&drm_module_release_map);
+	lock_map_release(&drm_module_release_map);
+
+	trace_drm_module_drain_begin(module_name(module->owner),
+				     module_drain_count(&module->drain));
+	module_drain_wait(&module->drain, state);
+	trace_drm_module_drain_end(module_name(module->owner));
 }
 
 /**
@@ -151,21 +380,26 @@ void drm_module_remove_device(struct drm_module *module)
  * init function, if that may have left devices behind) after the driver has been
  * unregistered, and before anything is destroyed that releasing a device needs.
  *
- * When this function returns, every DRM device whose &drm_driver.fops belong to
- * @owner has been released: &drm_driver.release has returned, all managed
- * actions have run, and the memory of the device has been freed, no matter who
- * dropped the last reference. From the call on there are no new devices,
- * devm_drm_dev_alloc() and its siblings return -ENODEV.
+ * When this function returns, every DRM device that was created with a driver
+ * whose &drm_driver.fops belong to @owner has been released:
+ * &drm_driver.release has returned, all managed actions have run, and the memory
+ * of the device has been freed, no matter who dropped the last reference. From
+ * the call on there are no new devices, devm_drm_dev_alloc() and its siblings
+ * return -ENODEV.
  *
  * Waits for as long as it takes, that is until all users of the device are
- * gone. Signals make no difference. Does nothing for built-in code.
+ * gone. Signals make no difference. A wait that takes long is reported in the
+ * kernel log with the devices and their known users. Does nothing for built-in
+ * code.
  *
  * Not all code of the module has necessarily come to its end: the caller of the
  * last drm_dev_put() may still have to return. The DRM core waits for this after
- * the exit function, the driver has nothing to do for it.
+ * the exit function, see module_drain_sync_text() for the limits of that on
+ * architectures without reliable stack traces.
  *
  * Context: May sleep. The caller must not hold a lock that is taken when a device
- * is released, and must not be called from there.
+ * is released, which lockdep checks, and must not be called from there, which is
+ * warned about and refused.
  */
 void drm_module_drain(struct module *owner)
 {
@@ -178,19 +412,21 @@ void drm_module_drain(struct module *owner)
 	scoped_guard(mutex, &drm_modules_lock)
 		module = drm_module_find_or_create(owner, GFP_KERNEL | __GFP_NOFAIL);
 
+	if (WARN(drm_module_releasing(module), "releasing a DRM device cannot wait for itself\n"))
+		return;
+
 	/*
 	 * @module stays valid without the lock: it is freed by
 	 * drm_module_going() alone, which runs for @owner after its exit or
 	 * failed init function, of which this is a part.
 	 */
-	module_drain_wait(&module->drain);
+	drm_module_wait(module, TASK_IDLE | TASK_FREEZABLE);
 }
 EXPORT_SYMBOL(drm_module_drain);
 
 /*
  * The last gate: the exit or the failed init function of @owner has returned,
- * its text is still there. Whatever else of the module had business in that
- * text, like threads and workqueues, was stopped by that function.
+ * its text is still there.
  */
 VISIBLE_IF_KUNIT void drm_module_going(struct module *owner)
 {
@@ -201,12 +437,18 @@ VISIBLE_IF_KUNIT void drm_module_going(struct module *owner)
 	if (!module)
 		return;
 
-	if (module_drain_wait(&module->drain))
-		pr_notice("module %s left DRM devices behind, its exit function should call drm_module_drain()\n",
-			  module_name(owner));
+	if (module_drain_count(&module->drain))
+		pr_notice("module %s leaves %u DRM devices behind, waiting; it should call drm_module_drain() before\n",
+			  module_name(owner), module_drain_count(&module->drain));
+
+	/*
+	 * The module notifiers' lock is held, for reading. Frozen or not, that
+	 * only stops who wants to register a notifier.
+	 */
+	drm_module_wait(module, TASK_IDLE | TASK_FREEZABLE_UNSAFE);
 
 	/* There may be tasks that have yet to leave drm_dev_put() and its caller. */
-	module_drain_sync_text();
+	module_drain_sync_text(owner);
 
 	/* The address of the module may be that of another one from here on. */
 	scoped_guard(mutex, &drm_modules_lock)
@@ -229,6 +471,32 @@ static struct notifier_block drm_module_nb = {
 	.priority = INT_MAX,
 };
 
+#ifdef CONFIG_DEBUG_FS
+static int modules_show(struct seq_file *m, void *unused)
+{
+	struct drm_printer p = drm_seq_file_printer(m);
+	struct drm_module *module;
+
+	guard(mutex)(&drm_modules_lock);
+
+	list_for_each_entry(module, &drm_modules, link) {
+		drm_printf(&p, "%s: %u devices%s\n", module_name(module->owner),
+			   module_drain_count(&module->drain),
+			   module_drain_closed(&module->drain) ? ", draining" : "");
+		for (int pos = 0; drm_module_print_device(module, pos, &p);)
+			pos++;
+	}
+
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(modules);
+
+void drm_module_debugfs_init(struct dentry *root)
+{
+	debugfs_create_file("modules", 0444, root, NULL, &modules_fops);
+}
+#endif
+
 int drm_module_init(void)
 {
 	return register_module_notifier(&drm_module_nb);
@@ -243,5 +511,5 @@ void drm_module_exit(void)
 	 */
 	unregister_module_notifier(&drm_module_nb);
 	WARN_ON(!list_empty(&drm_modules));
-	module_drain_sync_text();
+	module_drain_sync_text(THIS_MODULE);
 }

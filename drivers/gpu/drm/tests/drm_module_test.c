@@ -12,37 +12,43 @@
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/fs.h>
+#include <linux/hrtimer.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/workqueue.h>
 
 #include "../drm_internal.h"
 
-/* How long a drain that must not end is watched */
-#define STILL_WAITING_MS	50
-/* How long a drain that must end may take */
-#define DRAINED_MS		10000
+/* How long a drain that must not end is watched, once it waits */
+#define STILL_DRAINING_MS	20
+/* How long a drain may take to wait, or to end */
+#define DEADLINE_MS		20000
 
 /* A module that has nothing but a name, and a driver which belongs to it */
 struct mock_module {
+	struct kunit *test;
 	struct module module;
 	struct drm_driver driver;
 	struct device *parent;
+	/* What a failed test has not put */
+	struct drm_device *devices[3];
 
-	struct work_struct drain_work;
+	void (*drain)(struct module *module);
+	struct task_struct *drainer;
 	struct completion drained;
 	int released;
 	int released_when_drained;
 };
 
-static void mock_set_owner(struct kunit *test, struct mock_module *mock, struct module *owner)
+static void mock_set_owner(struct mock_module *mock, struct module *owner)
 {
 	const struct file_operations fops = {
 		.owner = owner,
 	};
 	void *copy;
 
-	copy = kunit_kmalloc(test, sizeof(fops), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, copy);
+	copy = kunit_kmalloc(mock->test, sizeof(fops), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(mock->test, copy);
 	mock->driver.fops = memcpy(copy, &fops, sizeof(fops));
 }
 
@@ -53,35 +59,87 @@ static void mock_release(struct drm_device *drm)
 	mock->released++;
 }
 
-static void mock_drain_work(struct work_struct *work)
+static struct drm_device *mock_device(struct mock_module *mock)
 {
-	struct mock_module *mock = container_of(work, struct mock_module, drain_work);
+	struct drm_device *drm;
 
-	drm_module_drain(&mock->module);
+	drm = __drm_dev_alloc(mock->parent, &mock->driver, sizeof(struct drm_device), 0);
+	for (int i = 0; !IS_ERR(drm) && i < ARRAY_SIZE(mock->devices); i++) {
+		if (!mock->devices[i]) {
+			mock->devices[i] = drm;
+			break;
+		}
+	}
+
+	return drm;
+}
+
+/* To be called before the last reference goes */
+static void mock_forget(struct mock_module *mock, struct drm_device *drm)
+{
+	for (int i = 0; i < ARRAY_SIZE(mock->devices); i++) {
+		if (mock->devices[i] == drm)
+			mock->devices[i] = NULL;
+	}
+}
+
+static void mock_put(struct mock_module *mock, struct drm_device *drm)
+{
+	mock_forget(mock, drm);
+	drm_dev_put(drm);
+}
+
+static int drainer_fn(void *data)
+{
+	struct mock_module *mock = data;
+
+	mock->drain(&mock->module);
 	mock->released_when_drained = mock->released;
 	complete(&mock->drained);
+
+	return 0;
 }
 
 static void start_drain(struct mock_module *mock)
 {
-	queue_work(system_dfl_wq, &mock->drain_work);
+	struct task_struct *task;
+
+	task = kthread_create(drainer_fn, mock, "drm_module_test");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(mock->test, task);
+	mock->drainer = get_task_struct(task);
+	wake_up_process(task);
 }
 
-static bool still_draining(struct mock_module *mock)
+static bool refuses_devices(struct mock_module *mock)
 {
-	msleep(STILL_WAITING_MS);
+	struct drm_device *drm = mock_device(mock);
 
-	return !completion_done(&mock->drained) && work_busy(&mock->drain_work);
+	if (!IS_ERR(drm)) {
+		mock_put(mock, drm);
+		mock->released--;
+	}
+
+	return PTR_ERR_OR_ZERO(drm) == -ENODEV;
+}
+
+/* Has closed the module, and waits since */
+static bool drains(struct mock_module *mock)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(DEADLINE_MS);
+
+	while (!refuses_devices(mock)) {
+		if (completion_done(&mock->drained) || time_after(jiffies, deadline))
+			return false;
+		fsleep(1000);
+	}
+	msleep(STILL_DRAINING_MS);
+
+	return !completion_done(&mock->drained);
 }
 
 static bool drained(struct mock_module *mock)
 {
-	return wait_for_completion_timeout(&mock->drained, msecs_to_jiffies(DRAINED_MS));
-}
-
-static struct drm_device *mock_device(struct mock_module *mock)
-{
-	return __drm_dev_alloc(mock->parent, &mock->driver, sizeof(struct drm_device), 0);
+	return wait_for_completion_timeout(&mock->drained, msecs_to_jiffies(DEADLINE_MS));
 }
 
 static void drm_test_module_drain_without_devices(struct kunit *test)
@@ -93,10 +151,21 @@ static void drm_test_module_drain_without_devices(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, drained(mock));
 }
 
+/* Devices without an owner are not waited for. */
 static void drm_test_module_drain_builtin(struct kunit *test)
 {
-	/* Must return at once, there is nothing to find. */
+	struct mock_module *mock = test->priv;
+	struct drm_device *drm;
+
+	mock_set_owner(mock, NULL);
+	drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+
 	drm_module_drain(NULL);
+	KUNIT_EXPECT_FALSE(test, refuses_devices(mock));
+
+	mock_put(mock, drm);
+	KUNIT_EXPECT_EQ(test, mock->released, 1);
 }
 
 static void drm_test_module_drain_waits_for_last_put(struct kunit *test)
@@ -109,12 +178,12 @@ static void drm_test_module_drain_waits_for_last_put(struct kunit *test)
 	drm_dev_get(drm);
 
 	start_drain(mock);
-	KUNIT_EXPECT_TRUE(test, still_draining(mock));
+	KUNIT_EXPECT_TRUE(test, drains(mock));
 
 	drm_dev_put(drm);
-	KUNIT_EXPECT_TRUE(test, still_draining(mock));
+	KUNIT_EXPECT_TRUE(test, drains(mock));
 
-	drm_dev_put(drm);
+	mock_put(mock, drm);
 	KUNIT_ASSERT_TRUE(test, drained(mock));
 	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
 }
@@ -130,10 +199,10 @@ static void drm_test_module_drain_waits_for_all_devices(struct kunit *test)
 	}
 
 	start_drain(mock);
-	drm_dev_put(drm[1]);
-	KUNIT_EXPECT_TRUE(test, still_draining(mock));
+	mock_put(mock, drm[1]);
+	KUNIT_EXPECT_TRUE(test, drains(mock));
 
-	drm_dev_put(drm[0]);
+	mock_put(mock, drm[0]);
 	KUNIT_ASSERT_TRUE(test, drained(mock));
 	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 2);
 }
@@ -177,12 +246,13 @@ static void drm_test_module_drain_waits_for_managed_actions(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, drmm_add_action(put.drm, slow_action_fn, &action), 0);
 	INIT_WORK_ONSTACK(&put.work, put_work_fn);
 
+	mock_forget(mock, put.drm);
 	queue_work(system_dfl_wq, &put.work);
 	wait_for_completion(&action.started);
 
 	/* Nobody holds a reference anymore, but the device is not gone yet. */
 	start_drain(mock);
-	KUNIT_EXPECT_TRUE(test, still_draining(mock));
+	KUNIT_EXPECT_TRUE(test, drains(mock));
 
 	complete(&action.go_on);
 	KUNIT_EXPECT_TRUE(test, drained(mock));
@@ -199,7 +269,7 @@ static void drm_test_module_drain_ignores_other_module(struct kunit *test)
 
 	other = kunit_kzalloc(test, sizeof(*other), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, other);
-	mock_set_owner(test, mock, other);
+	mock_set_owner(mock, other);
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 
@@ -207,39 +277,36 @@ static void drm_test_module_drain_ignores_other_module(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, drained(mock));
 	KUNIT_EXPECT_EQ(test, mock->released, 0);
 
-	drm_dev_put(drm);
+	mock_put(mock, drm);
 	drm_module_going(other);
 }
 
 static void drm_test_module_no_device_while_draining(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
-	struct drm_device *drm, *late;
+	struct drm_device *drm;
 
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 	start_drain(mock);
-	KUNIT_EXPECT_TRUE(test, still_draining(mock));
+	KUNIT_EXPECT_TRUE(test, drains(mock));
 
-	late = mock_device(mock);
-	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(late), -ENODEV);
+	KUNIT_EXPECT_TRUE(test, refuses_devices(mock));
 
-	drm_dev_put(drm);
+	mock_put(mock, drm);
 	KUNIT_EXPECT_TRUE(test, drained(mock));
 }
 
 static void drm_test_module_no_device_after_drain(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
-	struct drm_device *late;
 
 	drm_module_drain(&mock->module);
 
-	late = mock_device(mock);
-	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(late), -ENODEV);
+	KUNIT_EXPECT_TRUE(test, refuses_devices(mock));
 }
 
-/* An error in drm_dev_init() releases the device without drm_dev_release(). */
+/* With an error, drm_dev_init() frees the device without drm_dev_release(). */
 static void drm_test_module_failed_init_not_counted(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
@@ -253,7 +320,7 @@ static void drm_test_module_failed_init_not_counted(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, drained(mock));
 }
 
-/* Some drivers exchange the drm_driver of a device, see amdgpu_xcp. */
+/* A driver may change the drm_driver of a device. That does not change the module. */
 static void drm_test_module_driver_exchanged(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
@@ -268,9 +335,9 @@ static void drm_test_module_driver_exchanged(struct kunit *test)
 	drm->driver = &other_driver;
 
 	start_drain(mock);
-	KUNIT_EXPECT_TRUE(test, still_draining(mock));
+	KUNIT_EXPECT_TRUE(test, drains(mock));
 
-	drm_dev_put(drm);
+	mock_put(mock, drm);
 	KUNIT_EXPECT_TRUE(test, drained(mock));
 }
 
@@ -283,7 +350,7 @@ static void drm_test_module_no_fops(struct kunit *test)
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 
-	drm_dev_put(drm);
+	mock_put(mock, drm);
 	KUNIT_EXPECT_EQ(test, mock->released, 1);
 }
 
@@ -298,16 +365,7 @@ static void drm_test_module_address_reused(struct kunit *test)
 
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
-	drm_dev_put(drm);
-}
-
-static void going_work_fn(struct work_struct *work)
-{
-	struct mock_module *mock = container_of(work, struct mock_module, drain_work);
-
-	drm_module_going(&mock->module);
-	mock->released_when_drained = mock->released;
-	complete(&mock->drained);
+	mock_put(mock, drm);
 }
 
 static void drm_test_module_going_drains(struct kunit *test)
@@ -318,13 +376,92 @@ static void drm_test_module_going_drains(struct kunit *test)
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 
-	INIT_WORK(&mock->drain_work, going_work_fn);
+	mock->drain = drm_module_going;
 	start_drain(mock);
-	KUNIT_EXPECT_TRUE(test, still_draining(mock));
+	KUNIT_EXPECT_TRUE(test, drains(mock));
 
-	drm_dev_put(drm);
+	mock_put(mock, drm);
 	KUNIT_ASSERT_TRUE(test, drained(mock));
 	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
+}
+
+static void drm_test_module_put_deferred(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct drm_device *drm;
+
+	drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+	drm_dev_get(drm);
+	start_drain(mock);
+
+	drm_dev_put_deferred(drm);
+	KUNIT_EXPECT_TRUE(test, drains(mock));
+
+	mock_forget(mock, drm);
+	drm_dev_put_deferred(drm);
+	KUNIT_ASSERT_TRUE(test, drained(mock));
+	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
+}
+
+struct timer_put {
+	struct hrtimer timer;
+	struct drm_device *drm;
+	bool in_hardirq;
+};
+
+static enum hrtimer_restart timer_put_fn(struct hrtimer *timer)
+{
+	struct timer_put *put = container_of(timer, struct timer_put, timer);
+
+	put->in_hardirq = in_hardirq();
+	drm_dev_put_deferred(put->drm);
+
+	return HRTIMER_NORESTART;
+}
+
+static void drm_test_module_put_deferred_from_hardirq(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct timer_put *put;
+
+	put = kunit_kzalloc(test, sizeof(*put), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, put);
+	put->drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, put->drm);
+	hrtimer_setup(&put->timer, timer_put_fn, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
+	start_drain(mock);
+	KUNIT_EXPECT_TRUE(test, drains(mock));
+
+	mock_forget(mock, put->drm);
+	hrtimer_start(&put->timer, ms_to_ktime(1), HRTIMER_MODE_REL_HARD);
+	KUNIT_EXPECT_TRUE(test, drained(mock));
+
+	hrtimer_cancel(&put->timer);
+	KUNIT_EXPECT_TRUE(test, put->in_hardirq);
+	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
+}
+
+static void drain_self_fn(struct drm_device *drm, void *data)
+{
+	drm_module_drain(data);
+}
+
+/* This would wait for itself. */
+static void drm_test_module_drain_from_release(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct drm_device *drm;
+
+	drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+	KUNIT_ASSERT_EQ(test, drmm_add_action(drm, drain_self_fn, &mock->module), 0);
+
+	kunit_warning_suppress(test) {
+		mock_put(mock, drm);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	KUNIT_EXPECT_EQ(test, mock->released, 1);
 }
 
 static int drm_module_test_init(struct kunit *test)
@@ -337,11 +474,12 @@ static int drm_module_test_init(struct kunit *test)
 	mock->parent = drm_kunit_helper_alloc_device(test);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, mock->parent);
 
+	mock->test = test;
 	strscpy(mock->module.name, "mock", sizeof(mock->module.name));
-	mock_set_owner(test, mock, &mock->module);
+	mock_set_owner(mock, &mock->module);
 	mock->driver.driver_features = DRIVER_MODESET;
 	mock->driver.release = mock_release;
-	INIT_WORK(&mock->drain_work, mock_drain_work);
+	mock->drain = drm_module_drain;
 	init_completion(&mock->drained);
 	test->priv = mock;
 
@@ -355,7 +493,14 @@ static void drm_module_test_exit(struct kunit *test)
 	if (!mock)
 		return;
 
-	flush_work(&mock->drain_work);
+	/* Let go of all that a failed test left behind before waiting for it. */
+	for (int i = 0; i < ARRAY_SIZE(mock->devices); i++)
+		drm_dev_put(mock->devices[i]);
+
+	if (mock->drainer) {
+		kthread_stop(mock->drainer);
+		put_task_struct(mock->drainer);
+	}
 	drm_module_going(&mock->module);
 }
 
@@ -373,6 +518,9 @@ static struct kunit_case drm_module_tests[] = {
 	KUNIT_CASE(drm_test_module_no_fops),
 	KUNIT_CASE(drm_test_module_address_reused),
 	KUNIT_CASE(drm_test_module_going_drains),
+	KUNIT_CASE(drm_test_module_put_deferred),
+	KUNIT_CASE(drm_test_module_put_deferred_from_hardirq),
+	KUNIT_CASE(drm_test_module_drain_from_release),
 	{}
 };
 

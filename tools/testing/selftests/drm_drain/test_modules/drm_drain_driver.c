@@ -29,7 +29,11 @@ MODULE_PARM_DESC(worker_ms, "If not negative, unloading starts a worker that dro
 
 static unsigned int tail_ms;
 module_param(tail_ms, uint, 0644);
-MODULE_PARM_DESC(tail_ms, "Time that the worker runs on, without sleeping, after it dropped its reference, in ms");
+MODULE_PARM_DESC(tail_ms, "Time that the worker runs on after it dropped its reference, in ms");
+
+static bool tail_sleeps;
+module_param(tail_sleeps, bool, 0644);
+MODULE_PARM_DESC(tail_sleeps, "The worker spends that time sleeping, not busy");
 
 struct drm_drain_device {
 	struct drm_device drm;
@@ -51,9 +55,14 @@ static void drm_drain_worker(struct work_struct *work)
 	pr_info("worker drops the last reference\n");
 	drm_dev_put(drm_drain_worker_drm);
 
-	/* Busy, in the text of this module. */
-	for (end = jiffies + msecs_to_jiffies(tail_ms); time_before(jiffies, end);)
-		cpu_relax();
+	/* In the text of this module */
+	end = jiffies + msecs_to_jiffies(tail_ms);
+	while (time_before(jiffies, end)) {
+		if (tail_sleeps)
+			msleep(100);
+		else
+			cpu_relax();
+	}
 
 	pr_info("worker returns\n");
 }

@@ -15,6 +15,7 @@
 #include <linux/mutex.h>
 #include <linux/workqueue.h>
 
+#include <drm/drm_accel.h>
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
 #include <drm/drm_file.h>
@@ -29,21 +30,24 @@ module_param(release_ms, uint, 0644);
 MODULE_PARM_DESC(release_ms, "If not 0, releasing the device first takes so many ms in here and then looks at its driver");
 
 static DEFINE_MUTEX(holder_lock);
-static struct drm_device *held;
+static struct drm_device *held;		/* protected by holder_lock */
+static bool closing;			/* protected by holder_lock */
 static struct work_struct put_work;
 static int put_ms;
 
+/* Stays on the device, so keep the module */
 static void holder_release(struct drm_device *drm, void *data)
 {
 	pr_info("release begins\n");
 	msleep(release_ms);
 	pr_info("release ends, driver is %s\n", drm->driver->name);
+	module_put(THIS_MODULE);
 }
 
 /* echo FD > .../hold, from the process that has the file open */
 static int hold_set(const char *val, const struct kernel_param *kp)
 {
-	struct drm_file *file_priv;
+	struct drm_device *drm;
 	unsigned int fd;
 	int ret;
 
@@ -55,22 +59,26 @@ static int hold_set(const char *val, const struct kernel_param *kp)
 	if (fd_empty(f))
 		return -EBADF;
 	if (!S_ISCHR(file_inode(fd_file(f))->i_mode) ||
-	    imajor(file_inode(fd_file(f))) != DRM_MAJOR)
+	    (imajor(file_inode(fd_file(f))) != DRM_MAJOR &&
+	     imajor(file_inode(fd_file(f))) != ACCEL_MAJOR))
 		return -EINVAL;
-	file_priv = fd_file(f)->private_data;
+	drm = ((struct drm_file *)fd_file(f)->private_data)->minor->dev;
 
 	guard(mutex)(&holder_lock);
+	if (closing)
+		return -ESHUTDOWN;
 	if (held)
 		return -EBUSY;
 
 	if (release_ms) {
-		ret = drmm_add_action(file_priv->minor->dev, holder_release, NULL);
+		ret = drmm_add_action(drm, holder_release, NULL);
 		if (ret)
 			return ret;
+		__module_get(THIS_MODULE);
 	}
 
-	drm_dev_get(file_priv->minor->dev);
-	held = file_priv->minor->dev;
+	drm_dev_get(drm);
+	held = drm;
 
 	return 0;
 }
@@ -80,6 +88,17 @@ static const struct kernel_param_ops hold_ops = {
 };
 module_param_cb(hold, &hold_ops, NULL, 0200);
 MODULE_PARM_DESC(hold, "File descriptor of the DRM device to take a reference on");
+
+static struct drm_device *holder_take(void)
+{
+	struct drm_device *drm;
+
+	guard(mutex)(&holder_lock);
+	drm = held;
+	held = NULL;
+
+	return drm;
+}
 
 static void put_work_fn(struct work_struct *work)
 {
@@ -91,8 +110,7 @@ static void put_work_fn(struct work_struct *work)
 	}
 
 	pr_info("drops its reference\n");
-	drm_dev_put(held);
-	held = NULL;
+	drm_dev_put(holder_take());
 	pr_info("has dropped its reference\n");
 }
 
@@ -108,6 +126,8 @@ static int put_set(const char *val, const struct kernel_param *kp)
 		return -EINVAL;
 
 	guard(mutex)(&holder_lock);
+	if (closing)
+		return -ESHUTDOWN;
 	if (!held)
 		return -ENOENT;
 	if (work_busy(&put_work))
@@ -134,8 +154,12 @@ static int __init holder_init(void)
 
 static void __exit holder_exit(void)
 {
+	/* The parameters can still be written to. */
+	scoped_guard(mutex, &holder_lock)
+		closing = true;
+
 	flush_work(&put_work);
-	drm_dev_put(held);
+	drm_dev_put(holder_take());
 }
 
 module_init(holder_init);

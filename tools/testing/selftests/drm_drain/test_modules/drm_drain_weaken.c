@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Take away what the wait for a module's text consists of
+ *
+ * For the tests of that wait: they must fail with this loaded.
+ */
+
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/string.h>
+
+static char *text_wait = "none";
+module_param(text_wait, charp, 0444);
+MODULE_PARM_DESC(text_wait, "What to have instead of module_drain_sync_text(): none or tasks_rcu");
+
+static void weaken_none(struct module *mod)
+{
+}
+
+static void weaken_tasks_rcu(struct module *mod)
+{
+	synchronize_rcu_tasks();
+}
+
+static void (*weaken_instead)(struct module *mod);
+
+/* At its very first instruction: as if the other one had been called. */
+static int weaken_pre_handler(struct kprobe *kp, struct pt_regs *regs)
+{
+	instruction_pointer_set(regs, (unsigned long)weaken_instead);
+
+	return 1;
+}
+
+static struct kprobe weaken_kprobe = {
+	.symbol_name = "module_drain_sync_text",
+	.pre_handler = weaken_pre_handler,
+};
+
+static int __init weaken_init(void)
+{
+	if (!strcmp(text_wait, "none"))
+		weaken_instead = weaken_none;
+	else if (!strcmp(text_wait, "tasks_rcu"))
+		weaken_instead = weaken_tasks_rcu;
+	else
+		return -EINVAL;
+
+	return register_kprobe(&weaken_kprobe);
+}
+
+static void __exit weaken_exit(void)
+{
+	unregister_kprobe(&weaken_kprobe);
+}
+
+module_init(weaken_init);
+module_exit(weaken_exit);
+
+MODULE_DESCRIPTION("Take away what the wait for a module's text consists of");
+MODULE_LICENSE("GPL");
