@@ -48,7 +48,7 @@ paths()
 	TREE=$CACHE/$BASE_ID/$1
 	OBJ=$TREE/.obj-${CONFIGS// /-}-$key
 	# shellcheck disable=SC2034
-	OUT=$BUILD/$1
+	OUT=$BUILD/${OUTNAME:-$1}
 }
 
 # snapshot: commit what build/linux holds now; prints the commit.
@@ -94,22 +94,18 @@ kmake()
 
 configure()	# FRAGMENT...
 {
-	local line opt missing=''
+	local missing
 
 	kmake -s tinyconfig &&
-		"$TREE/scripts/kconfig/merge_config.sh" -m -O "$OBJ" "$OBJ/.config" "$@" &&
-		kmake -s olddefconfig || return
-	while read -r line; do
-		case $line in
-		CONFIG_*=*)
-			grep -qxF "$line" "$OBJ/.config" || missing+=" $line"
-			;;
-		'# CONFIG_'*' is not set')
-			opt=${line#\# } opt=${opt% is not set}
-			! grep -q "^$opt=" "$OBJ/.config" || missing+=" $opt=n"
-			;;
-		esac
-	done < <(cat "$@")
+	"$TREE/scripts/kconfig/merge_config.sh" -m -O "$OBJ" "$OBJ/.config" "$@" &&
+	kmake -s olddefconfig || return
+	# What was asked for last, of each option, and what became of it
+	missing=$(cat "$@" "$OBJ/.config" | awk '
+		/^CONFIG_[A-Z0-9_a-z]*=/ { o = $0; sub(/=.*/, "", o); v = substr($0, length(o) + 2) }
+		/^# CONFIG_[A-Za-z0-9_]* is not set$/ { o = $2; v = "n" }
+		/^# Automatically generated file/ { result = 1 }
+		/^(# )?CONFIG_/ { if (result) got[o] = v; else want[o] = v }
+		END { for (o in want) if (want[o] != (o in got ? got[o] : "n")) printf " %s=%s", o, want[o] }')
 	[ -z "$missing" ] || {
 		echo "error: kconfig did not accept:$missing"
 		return 1

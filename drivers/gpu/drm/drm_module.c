@@ -180,11 +180,13 @@ static bool drm_module_print_device(struct drm_module *module, int pos, struct d
 	if (!dev)
 		return true;
 
+	drm_dev_refs_add(dev, 1);
 	minor = dev->primary ?: dev->accel;
 	drm_printf(p, "  %s: minor %d%s, %u references\n", dev_name(dev->dev),
 		   minor ? minor->index : -1, dev->registered ? "" : ", not registered",
 		   kref_read(&dev->ref) - 1);
 	drm_module_print_users(dev, p);
+	drm_dev_refs_print(dev, p);
 
 	/* This may have become the last reference, do not release anything here. */
 	drm_dev_put_deferred(dev);

@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/device/faux.h>
 #include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/workqueue.h>
 
@@ -34,6 +35,18 @@ MODULE_PARM_DESC(tail_ms, "Time that the worker runs on after it dropped its ref
 static bool tail_sleeps;
 module_param(tail_sleeps, bool, 0644);
 MODULE_PARM_DESC(tail_sleeps, "The worker spends that time sleeping, not busy");
+
+static bool drain = true;
+module_param(drain, bool, 0644);
+MODULE_PARM_DESC(drain, "Call drm_module_drain() on exit, if the kernel has it");
+
+static int init_fails_ms = -1;
+module_param(init_fails_ms, int, 0444);
+MODULE_PARM_DESC(init_fails_ms, "If not negative, loading fails, and only after so many ms in which there is a device");
+
+static bool thread;
+module_param(thread, bool, 0444);
+MODULE_PARM_DESC(thread, "Have a thread of the driver's own, which is stopped at the very end of unloading");
 
 struct drm_drain_device {
 	struct drm_device drm;
@@ -124,19 +137,47 @@ static const struct faux_device_ops drm_drain_faux_ops = {
 	.remove = drm_drain_remove,
 };
 
+static struct task_struct *drm_drain_task;
+
+static int drm_drain_thread(void *data)
+{
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(HZ);
+
+	return 0;
+}
+
 static int __init drm_drain_init(void)
 {
-	drm_drain_faux = faux_device_create("drm_drain", NULL, &drm_drain_faux_ops);
+	if (thread) {
+		drm_drain_task = kthread_run(drm_drain_thread, NULL, "drm_drain");
+		if (IS_ERR(drm_drain_task))
+			return PTR_ERR(drm_drain_task);
+	}
 
-	return drm_drain_faux ? 0 : -ENODEV;
+	drm_drain_faux = faux_device_create("drm_drain", NULL, &drm_drain_faux_ops);
+	if (!drm_drain_faux || init_fails_ms >= 0) {
+		if (drm_drain_faux) {
+			msleep(init_fails_ms);
+			faux_device_destroy(drm_drain_faux);
+		}
+		if (drm_drain_task)
+			kthread_stop(drm_drain_task);
+		return -ENODEV;
+	}
+
+	return 0;
 }
 
 static void __exit drm_drain_exit(void)
 {
 	faux_device_destroy(drm_drain_faux);
 #ifdef HAVE_DRM_MODULE_DRAIN
-	drm_module_drain(THIS_MODULE);
+	if (drain)
+		drm_module_drain(THIS_MODULE);
 #endif
+	if (drm_drain_task)
+		kthread_stop(drm_drain_task);
 }
 
 module_init(drm_drain_init);

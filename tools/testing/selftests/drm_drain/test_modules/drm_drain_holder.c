@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/hrtimer.h>
 #include <linux/kdev_t.h>
 #include <linux/kref.h>
 #include <linux/module.h>
@@ -28,6 +29,10 @@
 static unsigned int release_ms;
 module_param(release_ms, uint, 0644);
 MODULE_PARM_DESC(release_ms, "If not 0, releasing the device first takes so many ms in here and then looks at its driver");
+
+static bool put_from_irq;
+module_param(put_from_irq, bool, 0644);
+MODULE_PARM_DESC(put_from_irq, "Drop the reference in a hard interrupt, if the kernel can do that");
 
 static DEFINE_MUTEX(holder_lock);
 static struct drm_device *held;		/* protected by holder_lock */
@@ -100,6 +105,23 @@ static struct drm_device *holder_take(void)
 	return drm;
 }
 
+#ifdef HAVE_DRM_MODULE_DRAIN
+struct irq_put {
+	struct hrtimer timer;
+	struct drm_device *drm;
+};
+
+static enum hrtimer_restart irq_put_fn(struct hrtimer *timer)
+{
+	struct irq_put *put = container_of(timer, struct irq_put, timer);
+
+	pr_info("is in %s interrupt\n", in_hardirq() ? "a hard" : "no");
+	drm_dev_put_deferred(put->drm);
+
+	return HRTIMER_NORESTART;
+}
+#endif
+
 static void put_work_fn(struct work_struct *work)
 {
 	if (put_ms == PUT_WHEN_LAST) {
@@ -110,6 +132,18 @@ static void put_work_fn(struct work_struct *work)
 	}
 
 	pr_info("drops its reference\n");
+#ifdef HAVE_DRM_MODULE_DRAIN
+	if (put_from_irq) {
+		struct irq_put put = { .drm = holder_take() };
+
+		hrtimer_setup_on_stack(&put.timer, irq_put_fn, CLOCK_MONOTONIC,
+				       HRTIMER_MODE_REL_HARD);
+		hrtimer_start(&put.timer, ms_to_ktime(1), HRTIMER_MODE_REL_HARD);
+		msleep(20);
+		hrtimer_cancel(&put.timer);
+		destroy_hrtimer_on_stack(&put.timer);
+	}
+#endif
 	drm_dev_put(holder_take());
 	pr_info("has dropped its reference\n");
 }

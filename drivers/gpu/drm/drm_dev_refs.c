@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
+
+#include <drm/drm_device.h>
+#include <drm/drm_print.h>
+
+#include "drm_internal.h"
+
+#define DRM_DEV_REFS_DEPTH	16
+
+struct drm_dev_ref {
+	/* Where references were taken, or dropped */
+	depot_stack_handle_t stack;
+	/* How many; negative if dropped */
+	int count;
+	/* By whom, the last time */
+	pid_t pid;
+	char comm[TASK_COMM_LEN];
+};
+
+/*
+ * The history of a device's references. There is nothing that ties a put to the
+ * get it belongs to, so this is one entry for each place: who looks for a leak
+ * finds the place that took more references than its counterpart dropped.
+ */
+struct drm_dev_refs {
+	/* Protects all the rest, taken in interrupts, too */
+	spinlock_t lock;
+	unsigned int nr, size;
+	/* References that there was no memory to remember */
+	unsigned int lost;
+	struct drm_dev_ref *ref;
+};
+
+void drm_dev_refs_init(struct drm_device *dev)
+{
+	struct drm_dev_refs *refs;
+
+	stack_depot_init();
+
+	/* Without memory there is no history, which is no reason to fail. */
+	refs = kzalloc_obj(*refs);
+	if (refs)
+		spin_lock_init(&refs->lock);
+	dev->managed.refs = refs;
+	drm_dev_refs_add(dev, 1);
+}
+
+void drm_dev_refs_fini(struct drm_device *dev)
+{
+	if (dev->managed.refs)
+		kfree(dev->managed.refs->ref);
+	kfree(dev->managed.refs);
+}
+
+static struct drm_dev_ref *drm_dev_refs_find(struct drm_dev_refs *refs,
+					     depot_stack_handle_t stack, bool put)
+{
+	struct drm_dev_ref *ref;
+	unsigned int i;
+
+	for (i = 0; i < refs->nr; i++) {
+		if (refs->ref[i].stack == stack && refs->ref[i].count < 0 == put)
+			return &refs->ref[i];
+	}
+
+	if (refs->nr == refs->size) {
+		ref = krealloc_array(refs->ref, refs->size + 16, sizeof(*ref),
+				     GFP_NOWAIT | __GFP_NOWARN);
+		if (!ref)
+			return NULL;
+		refs->ref = ref;
+		refs->size += 16;
+	}
+
+	ref = &refs->ref[refs->nr++];
+	*ref = (struct drm_dev_ref) { .stack = stack };
+
+	return ref;
+}
+
+/* May be called in any context that drm_dev_put_deferred() may be called in. */
+void drm_dev_refs_add(struct drm_device *dev, int count)
+{
+	struct drm_dev_refs *refs = dev->managed.refs;
+	unsigned long entries[DRM_DEV_REFS_DEPTH];
+	depot_stack_handle_t stack;
+	struct drm_dev_ref *ref;
+	unsigned int nr;
+
+	if (!refs)
+		return;
+
+	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
+	stack = stack_depot_save(entries, nr, GFP_NOWAIT | __GFP_NOWARN);
+
+	guard(spinlock_irqsave)(&refs->lock);
+
+	ref = drm_dev_refs_find(refs, stack, count < 0);
+	if (!ref) {
+		refs->lost++;
+		return;
+	}
+	ref->count += count;
+	ref->pid = task_pid_nr(current);
+	get_task_comm(ref->comm, current);
+}
+
+/* @dev must not be released meanwhile. */
+void drm_dev_refs_print(struct drm_device *dev, struct drm_printer *p)
+{
+	struct drm_dev_refs *refs = dev->managed.refs;
+	unsigned long *entries;
+	struct drm_dev_ref ref;
+	unsigned int i, nr;
+
+	if (!refs)
+		return;
+
+	/* The entries may move, but they stay in their order. */
+	for (i = 0; i < READ_ONCE(refs->nr); i++) {
+		scoped_guard(spinlock_irqsave, &refs->lock)
+			ref = refs->ref[i];
+
+		drm_printf(p, "    %d references %s, the last one by %s:%d, at\n", abs(ref.count),
+			   ref.count < 0 ? "dropped" : "taken", ref.comm, ref.pid);
+		nr = stack_depot_fetch(ref.stack, &entries);
+		while (nr--)
+			drm_printf(p, "      %pS\n", (void *)*entries++);
+	}
+
+	if (refs->lost)
+		drm_printf(p, "    %u more not remembered\n", refs->lost);
+}
