@@ -29,6 +29,18 @@ static int bench_task(void *data)
 	return 0;
 }
 
+static unsigned int bench_count(void)
+{
+	struct task_struct *group, *task;
+	unsigned int count = 0;
+
+	guard(rcu)();
+	for_each_process_thread(group, task)
+		count++;
+
+	return count;
+}
+
 static int __init bench_init(void)
 {
 	struct task_struct **task __free(kvfree) = kvcalloc(tasks, sizeof(*task), GFP_KERNEL);
@@ -51,7 +63,7 @@ static int __init bench_init(void)
 		t[1] = ktime_get();
 		synchronize_rcu_tasks();
 		t[2] = ktime_get();
-		pr_info("%d threads: stacks %lld us, Tasks RCU %lld us\n", nr_threads,
+		pr_info("%u tasks: stacks %lld us, Tasks RCU %lld us\n", bench_count(),
 			ktime_us_delta(t[1], t[0]), ktime_us_delta(t[2], t[1]));
 	}
 

@@ -37,8 +37,8 @@ MODULE_PARM_DESC(put_from_irq, "Drop the reference in a hard interrupt, if the k
 static DEFINE_MUTEX(holder_lock);
 static struct drm_device *held;		/* protected by holder_lock */
 static bool closing;			/* protected by holder_lock */
-static struct work_struct put_work;
-static int put_ms;
+static struct delayed_work put_work;
+static bool put_when_last;
 
 /* Stays on the device, so keep the module */
 static void holder_release(struct drm_device *drm, void *data)
@@ -124,12 +124,8 @@ static enum hrtimer_restart irq_put_fn(struct hrtimer *timer)
 
 static void put_work_fn(struct work_struct *work)
 {
-	if (put_ms == PUT_WHEN_LAST) {
-		while (kref_read(&held->ref) > 1)
-			usleep_range(50, 100);
-	} else {
-		msleep(put_ms);
-	}
+	while (put_when_last && kref_read(&held->ref) > 1)
+		usleep_range(50, 100);
 
 	pr_info("drops its reference\n");
 #ifdef HAVE_DRM_MODULE_DRAIN
@@ -164,11 +160,11 @@ static int put_set(const char *val, const struct kernel_param *kp)
 		return -ESHUTDOWN;
 	if (!held)
 		return -ENOENT;
-	if (work_busy(&put_work))
+	if (work_busy(&put_work.work))
 		return -EBUSY;
 
-	put_ms = ms;
-	queue_work(system_dfl_wq, &put_work);
+	put_when_last = ms == PUT_WHEN_LAST;
+	queue_delayed_work(system_dfl_wq, &put_work, put_when_last ? 0 : msecs_to_jiffies(ms));
 
 	return 0;
 }
@@ -181,7 +177,7 @@ MODULE_PARM_DESC(put, "Drop the reference after so many ms, or as soon as it is 
 
 static int __init holder_init(void)
 {
-	INIT_WORK(&put_work, put_work_fn);
+	INIT_DELAYED_WORK(&put_work, put_work_fn);
 
 	return 0;
 }
@@ -192,7 +188,7 @@ static void __exit holder_exit(void)
 	scoped_guard(mutex, &holder_lock)
 		closing = true;
 
-	flush_work(&put_work);
+	flush_delayed_work(&put_work);
 	drm_dev_put(holder_take());
 }
 
