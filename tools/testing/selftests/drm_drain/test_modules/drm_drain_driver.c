@@ -11,6 +11,7 @@
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/workqueue.h>
 
 #include <drm/drm_drv.h>
@@ -40,6 +41,10 @@ static bool drain = true;
 module_param(drain, bool, 0644);
 MODULE_PARM_DESC(drain, "Call drm_module_drain() on exit, if the kernel has it");
 
+static bool drain_locked;
+module_param(drain_locked, bool, 0444);
+MODULE_PARM_DESC(drain_locked, "Call it with a lock held that the release of the device takes, for lockdep to find");
+
 static int init_fails_ms = -1;
 module_param(init_fails_ms, int, 0444);
 MODULE_PARM_DESC(init_fails_ms, "If not negative, loading fails, and only after so many ms in which there is a device");
@@ -53,6 +58,7 @@ struct drm_drain_device {
 };
 
 static struct faux_device *drm_drain_faux;
+static DEFINE_MUTEX(drm_drain_lock);
 
 /*
  * Nobody ever waits for this worker. Its reference on the device is to keep the
@@ -85,8 +91,10 @@ static DECLARE_WORK(drm_drain_work, drm_drain_worker);
 static void drm_drain_release(struct drm_device *drm, void *data)
 {
 	pr_info("release begins\n");
-	if (release_ms)
-		msleep(release_ms);
+	scoped_guard(mutex, &drm_drain_lock) {
+		if (release_ms)
+			msleep(release_ms);
+	}
 	pr_info("release ends\n");
 }
 
@@ -173,8 +181,12 @@ static void __exit drm_drain_exit(void)
 {
 	faux_device_destroy(drm_drain_faux);
 #ifdef HAVE_DRM_MODULE_DRAIN
+	if (drain_locked)
+		mutex_lock(&drm_drain_lock);
 	if (drain)
 		drm_module_drain(THIS_MODULE);
+	if (drain_locked)
+		mutex_unlock(&drm_drain_lock);
 #endif
 	if (drm_drain_task)
 		kthread_stop(drm_drain_task);
