@@ -43,6 +43,20 @@ demo: worktree ## show the bug on the stock kernel and its absence on the patche
 check: setup tree ## run every test
 	@tools/drain/check
 
+.PHONY: kasan
+kasan: setup tree ## KUnit under QEMU with KASAN and lockdep (15 minutes when cold)
+	@tools/drain/check kasan
+
+.PHONY: configs
+configs: setup tree ## build and boot with DRM=y, MODULES=n and MODULE_UNLOAD=n (20 minutes when cold)
+	@tools/drain/check configs
+
+.PHONY: bench
+bench: worktree ## what the wait for a module's text costs, with up to 10,000 tasks
+	@tools/drain/build patched
+	@tools/drain/boot -k patched -t 300 -q '-m 3072' -l bench -- tools/drain/guest/bench
+	@sed -n 's/.*drm_drain_bench: //p; s/^.*\] \([0-9]* tasks: stacks\)/\1/p' build/results/bench.log
+
 .PHONY: clean
 clean: ## remove this clone's kernels, logs and results
 	@tools/drain/clean
