@@ -115,14 +115,16 @@ EXPORT_SYMBOL_GPL(module_drain_get);
  * module_drain_count - the number of objects
  * @drain: the drain
  *
- * Context: Any. The number may be out of date by the time it is returned.
+ * Context: Any. The number may be out of date by the time it is returned, or off
+ * by one while the drain begins.
  * Return: how many objects have not been given back yet.
  */
 unsigned int module_drain_count(struct module_drain *drain)
 {
+	bool closed = module_drain_closed(drain);
 	unsigned int count = refcount_read(&drain->count);
 
-	return module_drain_closed(drain) ? count : count - 1;
+	return closed || !count ? count : count - 1;
 }
 EXPORT_SYMBOL_GPL(module_drain_count);
 
@@ -210,7 +212,7 @@ void module_drain_wait(struct module_drain *drain, unsigned int state)
 }
 EXPORT_SYMBOL_GPL(module_drain_wait);
 
-#ifdef CONFIG_HAVE_RELIABLE_STACKTRACE
+#ifdef CONFIG_MODULE_DRAIN_STACKS
 
 /*
  * Looking at all tasks, one after the other, is enough. The exit function has
@@ -221,6 +223,11 @@ EXPORT_SYMBOL_GPL(module_drain_wait);
  * task that it creates or that creates it, as a new task starts with a stack of
  * its own. So it stays outside, and it does not matter when the others are seen.
  *
+ * Nothing calls into the module: that includes functions elsewhere which were
+ * given a callback by the module, unless they return there. What a function of
+ * the module calls as its very last action (the compiler makes it a jump then)
+ * after its last put must not have callbacks into the module.
+ *
  * What runs on no task's stack, or on that of the idle task, are interrupts and
  * softirqs. These are RCU read-side critical sections, and there is a grace
  * period before module text is freed.
@@ -229,13 +236,17 @@ EXPORT_SYMBOL_GPL(module_drain_wait);
 struct text_walk {
 	struct task_struct *task;
 	struct module *mod;
+	/* Whether a return address was found, or the stack just not read */
+	bool inside;
 };
 
 static bool text_walk_entry(void *data, unsigned long addr)
 {
 	struct text_walk *walk = data;
 
-	return !within_module(addr, walk->mod);
+	walk->inside = within_module(addr, walk->mod);
+
+	return !walk->inside;
 }
 
 /*
@@ -244,6 +255,9 @@ static bool text_walk_entry(void *data, unsigned long addr)
  */
 static int text_walk_task(struct task_struct *task, void *data)
 {
+	struct text_walk *walk = data;
+
+	walk->inside = false;
 	if (task_curr(task))
 		return -EBUSY;
 
@@ -287,17 +301,18 @@ static void text_walk_wait(struct text_walk *walk)
 			return;
 
 		if (time_after(jiffies, start + report)) {
-			pr_warn("%s:%d has waited for %lu s to free the text of module %s, which %s:%d is in:\n",
+			pr_warn("%s:%d has waited for %lu s to free the text of module %s, %s:%d %s:\n",
 				current->comm, task_pid_nr(current), report / HZ,
-				module_name(walk->mod), task->comm, task_pid_nr(task));
+				module_name(walk->mod), task->comm, task_pid_nr(task),
+				walk->inside ? "is in it" : "has no stack that can be read");
 			sched_show_task(task);
 			report *= 2;
 		}
 
 		/*
-		 * Unsafe, since the module notifiers' lock is usually held. But
-		 * it is held for reading, so the only tasks it stops are those
-		 * that register a notifier, and them not less without freezing.
+		 * Unsafe, since the module notifiers' lock is usually held. That
+		 * stops who registers a notifier, and who comes after that, no
+		 * less if this task is not frozen.
 		 */
 		set_current_state(TASK_IDLE | TASK_FREEZABLE_UNSAFE);
 		schedule_timeout(timeout);
@@ -336,7 +351,7 @@ static struct task_struct *text_walk_next(int *nr)
  *
  * This takes a few microseconds for each task in the system, plus the time until
  * the last one has left. Where stacks cannot be read reliably
- * (!CONFIG_HAVE_RELIABLE_STACKTRACE) it is a Tasks RCU grace period instead, some
+ * (!CONFIG_MODULE_DRAIN_STACKS) it is a Tasks RCU grace period instead, some
  * ten milliseconds. That covers code which neither sleeps nor reschedules
  * voluntarily between its put and its end; with PREEMPT_RT, taking a contended
  * spinlock is sleeping.
@@ -350,6 +365,12 @@ void module_drain_sync_text(struct module *mod)
 	int nr = 1;
 
 	might_sleep();
+
+	/* Built-in code stays. */
+	if (!mod)
+		return;
+
+	pr_info_once("module text is freed when no task has it on its stack\n");
 
 	while ((walk.task = text_walk_next(&nr))) {
 		if (walk.task != current)
@@ -369,6 +390,7 @@ void module_drain_sync_text(struct module *mod)
 	 * Without PREEMPTION this is a normal grace period, which ends only when
 	 * every CPU has been through the scheduler, idle, or in user mode.
 	 */
+	pr_info_once("module text is freed after a Tasks RCU grace period\n");
 	synchronize_rcu_tasks();
 }
 

@@ -12,6 +12,7 @@
 #include "drm_internal.h"
 
 #define DRM_DEV_REFS_DEPTH	16
+#define DRM_DEV_REFS_MAX	64
 
 struct drm_dev_ref {
 	/* Where references were taken, or dropped */
@@ -30,11 +31,11 @@ struct drm_dev_ref {
  */
 struct drm_dev_refs {
 	/* Protects all the rest, taken in interrupts, too */
-	spinlock_t lock;
-	unsigned int nr, size;
-	/* References that there was no memory to remember */
+	raw_spinlock_t lock;
+	unsigned int nr;
+	/* References that there was no room to remember */
 	unsigned int lost;
-	struct drm_dev_ref *ref;
+	struct drm_dev_ref ref[DRM_DEV_REFS_MAX];
 };
 
 void drm_dev_refs_init(struct drm_device *dev)
@@ -46,15 +47,13 @@ void drm_dev_refs_init(struct drm_device *dev)
 	/* Without memory there is no history, which is no reason to fail. */
 	refs = kzalloc_obj(*refs);
 	if (refs)
-		spin_lock_init(&refs->lock);
+		raw_spin_lock_init(&refs->lock);
 	dev->managed.refs = refs;
 	drm_dev_refs_add(dev, 1);
 }
 
 void drm_dev_refs_fini(struct drm_device *dev)
 {
-	if (dev->managed.refs)
-		kfree(dev->managed.refs->ref);
 	kfree(dev->managed.refs);
 }
 
@@ -62,24 +61,17 @@ static struct drm_dev_ref *drm_dev_refs_find(struct drm_dev_refs *refs,
 					     depot_stack_handle_t stack, bool put)
 {
 	struct drm_dev_ref *ref;
-	unsigned int i;
 
-	for (i = 0; i < refs->nr; i++) {
-		if (refs->ref[i].stack == stack && refs->ref[i].count < 0 == put)
-			return &refs->ref[i];
+	for (ref = refs->ref; ref < refs->ref + refs->nr; ref++) {
+		if (ref->stack == stack && put == (ref->count < 0))
+			return ref;
 	}
 
-	if (refs->nr == refs->size) {
-		ref = krealloc_array(refs->ref, refs->size + 16, sizeof(*ref),
-				     GFP_NOWAIT | __GFP_NOWARN);
-		if (!ref)
-			return NULL;
-		refs->ref = ref;
-		refs->size += 16;
-	}
+	if (!stack || refs->nr == DRM_DEV_REFS_MAX)
+		return NULL;
 
 	ref = &refs->ref[refs->nr++];
-	*ref = (struct drm_dev_ref) { .stack = stack };
+	ref->stack = stack;
 
 	return ref;
 }
@@ -97,9 +89,12 @@ void drm_dev_refs_add(struct drm_device *dev, int count)
 		return;
 
 	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
-	stack = stack_depot_save(entries, nr, GFP_NOWAIT | __GFP_NOWARN);
+	/* With PREEMPT_RT, nothing can be allocated where that cannot sleep. */
+	stack = stack_depot_save_flags(entries, nr, GFP_NOWAIT | __GFP_NOWARN,
+				       preemptible() || !IS_ENABLED(CONFIG_PREEMPT_RT) ?
+				       STACK_DEPOT_FLAG_CAN_ALLOC : 0);
 
-	guard(spinlock_irqsave)(&refs->lock);
+	guard(raw_spinlock_irqsave)(&refs->lock);
 
 	ref = drm_dev_refs_find(refs, stack, count < 0);
 	if (!ref) {
@@ -122,9 +117,8 @@ void drm_dev_refs_print(struct drm_device *dev, struct drm_printer *p)
 	if (!refs)
 		return;
 
-	/* The entries may move, but they stay in their order. */
 	for (i = 0; i < READ_ONCE(refs->nr); i++) {
-		scoped_guard(spinlock_irqsave, &refs->lock)
+		scoped_guard(raw_spinlock_irqsave, &refs->lock)
 			ref = refs->ref[i];
 
 		drm_printf(p, "    %d references %s, the last one by %s:%d, at\n", abs(ref.count),

@@ -15,7 +15,7 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
-#include <linux/spinlock.h>
+#include <linux/workqueue.h>
 #include <linux/string.h>
 
 #include <drm/drm_client.h>
@@ -54,14 +54,15 @@
  *
  * Devices that are still out when the exit function has returned, because the
  * driver does not call drm_module_drain(), are waited for right after it. This is
- * a last resort: what the exit function has destroyed is missing by then, and no
- * module notifier can be registered as long as it takes.
+ * a last resort: what the exit function has destroyed is missing by then, and as
+ * long as it takes, a module that registers a module notifier is stopped, and all
+ * modules that are loaded or unloaded after that one.
  *
  * The module's text is not freed either before every task has left it, those
- * that dropped a reference on the device included. Helpers that drop it on
- * behalf of a driver are covered by that, they are called from there. What a
- * module runs in threads and workers of its own must come to an end in its exit
- * function, as always.
+ * that dropped a reference on the device included. The same goes for helper
+ * modules that are called by a driver, which stay as long as the driver does.
+ * What a module runs in threads, workers and RCU callbacks of its own, helper
+ * modules included, must come to an end in its exit function, as always.
  *
  * A drain that takes long tells in the kernel log which devices it waits for and
  * who is known to use them. The file "modules" in the dri directory of debugfs
@@ -84,7 +85,7 @@ struct drm_module {
 	/** @drain: one count for each device that was not released yet */
 	struct module_drain drain;
 	/** @lock: protects @devices and the members of those */
-	spinlock_t lock;
+	struct mutex lock;
 	/** @devices: the &struct drm_module_device, oldest first */
 	struct list_head devices;
 	/** @refused: a device that came too late was reported, drm_modules_lock */
@@ -150,48 +151,34 @@ static void drm_module_print_users(struct drm_device *dev, struct drm_printer *p
 		drm_printf(p, "    %d exported dma-bufs\n", atomic_read(&dev->managed.exports));
 }
 
-/*
- * Print the device at position @pos of the list. The list may change between two
- * calls, this is for human readers.
- */
-static bool drm_module_print_device(struct drm_module *module, int pos, struct drm_printer *p)
+static void drm_module_print(struct drm_module *module, struct drm_printer *p)
 {
 	struct drm_module_device *mdev;
-	struct drm_device *dev = NULL;
-	struct drm_minor *minor;
 
-	scoped_guard(spinlock, &module->lock) {
-		list_for_each_entry(mdev, &module->devices, link) {
-			if (!pos--)
-				break;
-		}
-		if (list_entry_is_head(mdev, &module->devices, link))
-			return false;
+	/*
+	 * Keeps what is not being released yet from being so. All that is done
+	 * meanwhile is to print, no other lock is waited for.
+	 */
+	guard(mutex)(&module->lock);
 
-		if (mdev->releaser)
+	list_for_each_entry(mdev, &module->devices, link) {
+		struct drm_device *dev = mdev->dev;
+		struct drm_minor *minor;
+
+		if (!dev) {
 			drm_printf(p, "  %s: being released by %s:%d\n", mdev->name,
 				   mdev->releaser->comm, task_pid_nr(mdev->releaser));
-		else if (kref_get_unless_zero(&mdev->dev->ref))
-			dev = mdev->dev;
-		else
-			drm_printf(p, "  %s: about to be released\n", mdev->name);
+			continue;
+		}
+
+		minor = dev->primary ?: dev->accel;
+		drm_printf(p, "  %s: minor %d%s, %u references%s\n", mdev->name,
+			   minor ? minor->index : -1, dev->registered ? "" : ", not registered",
+			   kref_read(&dev->ref),
+			   work_pending(&dev->managed.release_work) ? ", release is queued" : "");
+		drm_module_print_users(dev, p);
+		drm_dev_refs_print(dev, p);
 	}
-
-	if (!dev)
-		return true;
-
-	drm_dev_refs_add(dev, 1);
-	minor = dev->primary ?: dev->accel;
-	drm_printf(p, "  %s: minor %d%s, %u references\n", dev_name(dev->dev),
-		   minor ? minor->index : -1, dev->registered ? "" : ", not registered",
-		   kref_read(&dev->ref) - 1);
-	drm_module_print_users(dev, p);
-	drm_dev_refs_print(dev, p);
-
-	/* This may have become the last reference, do not release anything here. */
-	drm_dev_put_deferred(dev);
-
-	return true;
 }
 
 static void drm_module_printfn(struct drm_printer *p, struct va_format *vaf)
@@ -207,8 +194,7 @@ static void drm_module_report(struct module_drain *drain, struct task_struct *wa
 
 	pr_warn("%s:%d has waited for %u s until the DRM devices of module %s are released:\n",
 		waiter->comm, task_pid_nr(waiter), secs, module_name(module->owner));
-	for (int pos = 0; drm_module_print_device(module, pos, &p);)
-		pos++;
+	drm_module_print(module, &p);
 }
 
 static struct drm_module *drm_module_find(const struct module *owner)
@@ -238,7 +224,7 @@ static struct drm_module *drm_module_find_or_create(struct module *owner, gfp_t 
 
 	module->owner = owner;
 	module_drain_init(&module->drain, drm_module_report);
-	spin_lock_init(&module->lock);
+	mutex_init(&module->lock);
 	INIT_LIST_HEAD(&module->devices);
 	list_add_tail(&module->link, &drm_modules);
 
@@ -247,7 +233,7 @@ static struct drm_module *drm_module_find_or_create(struct module *owner, gfp_t 
 
 /*
  * Account for a device that is about to be initialized. Returns NULL for devices
- * of built-in drivers, which need none of this, or an error. This is where the
+ * without an owner, like those of built-in drivers, or an error. This is where the
  * owner of the device is settled, drivers are known to change &drm_device.driver
  * later.
  */
@@ -298,7 +284,7 @@ void drm_module_add_device(struct drm_module_device *mdev, struct drm_device *de
 		return;
 
 	mdev->dev = dev;
-	scoped_guard(spinlock, &mdev->module->lock)
+	scoped_guard(mutex, &mdev->module->lock)
 		list_add_tail(&mdev->link, &mdev->module->devices);
 	trace_drm_module_device_add(module_name(mdev->module->owner), mdev->name);
 }
@@ -311,7 +297,7 @@ struct drm_module_device *drm_module_release_begin(struct drm_device *dev)
 	if (!mdev)
 		return NULL;
 
-	scoped_guard(spinlock, &mdev->module->lock) {
+	scoped_guard(mutex, &mdev->module->lock) {
 		mdev->dev = NULL;
 		mdev->releaser = current;
 	}
@@ -343,7 +329,7 @@ void drm_module_free_device(struct drm_module_device *mdev)
 		return;
 
 	module = mdev->module;
-	scoped_guard(spinlock, &module->lock)
+	scoped_guard(mutex, &module->lock)
 		list_del(&mdev->link);
 	kfree(mdev);
 	module_drain_put(&module->drain);
@@ -353,7 +339,7 @@ static bool drm_module_releasing(struct drm_module *module)
 {
 	struct drm_module_device *mdev;
 
-	guard(spinlock)(&module->lock);
+	guard(mutex)(&module->lock);
 
 	list_for_each_entry(mdev, &module->devices, link) {
 		if (mdev->releaser == current)
@@ -367,6 +353,10 @@ static void drm_module_wait(struct drm_module *module, unsigned int state)
 {
 	lock_map_acquire(&drm_module_release_map);
 	lock_map_release(&drm_module_release_map);
+
+	/* Nothing new, if the module's exit function has done it. */
+	if (module_drain_closed(&module->drain) && !module_drain_count(&module->drain))
+		return;
 
 	trace_drm_module_drain_begin(module_name(module->owner),
 				     module_drain_count(&module->drain));
@@ -444,8 +434,8 @@ VISIBLE_IF_KUNIT void drm_module_going(struct module *owner)
 			  module_name(owner), module_drain_count(&module->drain));
 
 	/*
-	 * The module notifiers' lock is held, for reading. Frozen or not, that
-	 * only stops who wants to register a notifier.
+	 * Unsafe, since the module notifiers' lock is held, see the comment on
+	 * the last resort at the top. It is no better if this is not frozen.
 	 */
 	drm_module_wait(module, TASK_IDLE | TASK_FREEZABLE_UNSAFE);
 
@@ -485,8 +475,7 @@ static int modules_show(struct seq_file *m, void *unused)
 		drm_printf(&p, "%s: %u devices%s\n", module_name(module->owner),
 			   module_drain_count(&module->drain),
 			   module_drain_closed(&module->drain) ? ", draining" : "");
-		for (int pos = 0; drm_module_print_device(module, pos, &p);)
-			pos++;
+		drm_module_print(module, &p);
 	}
 
 	return 0;
