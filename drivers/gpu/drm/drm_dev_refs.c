@@ -63,7 +63,9 @@ static struct drm_dev_ref *drm_dev_refs_find(struct drm_dev_refs *refs,
 	struct drm_dev_ref *ref;
 
 	for (ref = refs->ref; ref < refs->ref + refs->nr; ref++) {
-		if (ref->stack == stack && put == (ref->count < 0))
+		bool dropped = ref->count < 0;
+
+		if (ref->stack == stack && dropped == put)
 			return ref;
 	}
 
