@@ -40,7 +40,7 @@ demo: worktree ## show the bug on the stock kernel and its absence on the patche
 	@tools/drain/demo
 
 .PHONY: check
-check: setup tree ## run every test
+check: setup tree ## run the tests (all but kasan and configs)
 	@tools/drain/check
 
 .PHONY: kasan

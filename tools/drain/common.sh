@@ -87,7 +87,9 @@ lock()
 	LOCKS[$1]=$fd
 	flock -n "$fd" && return
 	say "another run is using the cache ($1); waiting for it"
-	flock "$fd"
+	until flock -w 30 "$fd"; do
+		say "  ... still waiting for it"
+	done
 }
 
 unlock()
