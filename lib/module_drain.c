@@ -307,6 +307,17 @@ static void text_walk_wait(struct text_walk *walk)
 				walk->inside ? "is in it" : "has no stack that can be read");
 			sched_show_task(task);
 			report *= 2;
+
+			/*
+			 * A stack may be unreadable for as long as the task
+			 * sleeps: in a page fault, or in generated code. It is
+			 * hardly this module's then, which must not wait for
+			 * ever. But be sure that the task is not just preempted.
+			 */
+			if (!walk->inside) {
+				synchronize_rcu_tasks();
+				return;
+			}
 		}
 
 		/*
@@ -350,7 +361,8 @@ static struct task_struct *text_walk_next(int *nr)
  * The current task is not looked at.
  *
  * This takes a few microseconds for each task in the system, plus the time until
- * the last one has left. Where stacks cannot be read reliably
+ * the last one has left. A task whose stack cannot be read for ten seconds is
+ * reported, and taken to be outside after a Tasks RCU grace period. Where stacks cannot be read reliably
  * (!CONFIG_MODULE_DRAIN_STACKS) it is a Tasks RCU grace period instead, some
  * ten milliseconds. That covers code which neither sleeps nor reschedules
  * voluntarily between its put and its end; with PREEMPT_RT, taking a contended

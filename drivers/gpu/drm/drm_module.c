@@ -12,6 +12,7 @@
 #include <linux/module_drain.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -423,21 +424,27 @@ EXPORT_SYMBOL(drm_module_drain);
 VISIBLE_IF_KUNIT void drm_module_going(struct module *owner)
 {
 	struct drm_module *module;
+	unsigned int late;
 
 	scoped_guard(mutex, &drm_modules_lock)
 		module = drm_module_find(owner);
 	if (!module)
 		return;
 
-	if (module_drain_count(&module->drain))
+	late = module_drain_count(&module->drain);
+	if (late)
 		pr_notice("module %s leaves %u DRM devices behind, waiting; it should call drm_module_drain() before\n",
-			  module_name(owner), module_drain_count(&module->drain));
+			  module_name(owner), late);
 
 	/*
 	 * Unsafe, since the module notifiers' lock is held, see the comment on
 	 * the last resort at the top. It is no better if this is not frozen.
 	 */
 	drm_module_wait(module, TASK_IDLE | TASK_FREEZABLE_UNSAFE);
+
+	/* The exit function's own was too early for what these releases have queued. */
+	if (late)
+		rcu_barrier();
 
 	/* There may be tasks that have yet to leave drm_dev_put() and its caller. */
 	module_drain_sync_text(owner);

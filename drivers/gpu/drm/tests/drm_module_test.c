@@ -15,6 +15,8 @@
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
 #include "../drm_internal.h"
@@ -261,6 +263,29 @@ static void drm_test_module_drain_waits_for_managed_actions(struct kunit *test)
 	destroy_work_on_stack(&put.work);
 }
 
+/* Two tasks that unload a module at once cannot be, two that drain it can. */
+static void drm_test_module_drain_twice_at_once(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct put_work put;
+
+	put.drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, put.drm);
+	INIT_WORK_ONSTACK(&put.work, put_work_fn);
+
+	start_drain(mock);
+	KUNIT_EXPECT_TRUE(test, drains(mock));
+
+	mock_forget(mock, put.drm);
+	queue_work(system_dfl_wq, &put.work);
+	drm_module_drain(&mock->module);
+	KUNIT_EXPECT_EQ(test, mock->released, 1);
+	KUNIT_EXPECT_TRUE(test, drained(mock));
+
+	flush_work(&put.work);
+	destroy_work_on_stack(&put.work);
+}
+
 static void drm_test_module_drain_ignores_other_module(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
@@ -316,6 +341,32 @@ static void drm_test_module_failed_init_not_counted(struct kunit *test)
 	drm = mock_device(mock);
 	KUNIT_ASSERT_EQ(test, PTR_ERR_OR_ZERO(drm), -EINVAL);
 
+	start_drain(mock);
+	KUNIT_EXPECT_TRUE(test, drained(mock));
+}
+
+/* There is no memory for a name of this length. */
+static void drm_test_module_failed_allocation(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	const char *init_name = mock->parent->init_name;
+	struct drm_device *drm;
+	size_t len = 2 * KMALLOC_MAX_SIZE;
+	char *name;
+
+	name = vmalloc(len + 1);
+	KUNIT_ASSERT_NOT_NULL(test, name);
+	memset(name, 'a', len);
+	name[len] = '\0';
+
+	mock->parent->init_name = name;
+	kunit_warning_suppress(test)
+		drm = mock_device(mock);
+	mock->parent->init_name = init_name;
+	vfree(name);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(drm), -ENOMEM);
+
+	/* Nothing is counted, so nothing is waited for. */
 	start_drain(mock);
 	KUNIT_EXPECT_TRUE(test, drained(mock));
 }
@@ -442,12 +493,17 @@ static void drm_test_module_put_deferred_from_hardirq(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
 }
 
+/* This would wait for itself. */
 static void drain_self_fn(struct drm_device *drm, void *data)
 {
-	drm_module_drain(data);
+	struct mock_module *mock = data;
+
+	kunit_warning_suppress(mock->test) {
+		drm_module_drain(&mock->module);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(mock->test, 1);
+	}
 }
 
-/* This would wait for itself. */
 static void drm_test_module_drain_from_release(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
@@ -455,13 +511,26 @@ static void drm_test_module_drain_from_release(struct kunit *test)
 
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
-	KUNIT_ASSERT_EQ(test, drmm_add_action(drm, drain_self_fn, &mock->module), 0);
+	KUNIT_ASSERT_EQ(test, drmm_add_action(drm, drain_self_fn, mock), 0);
 
-	kunit_warning_suppress(test) {
-		mock_put(mock, drm);
-		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
-	}
+	mock_put(mock, drm);
 	KUNIT_EXPECT_EQ(test, mock->released, 1);
+}
+
+static void drm_test_module_drain_from_deferred_release(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct drm_device *drm;
+
+	drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+	KUNIT_ASSERT_EQ(test, drmm_add_action(drm, drain_self_fn, mock), 0);
+
+	mock_forget(mock, drm);
+	drm_dev_put_deferred(drm);
+	start_drain(mock);
+	KUNIT_ASSERT_TRUE(test, drained(mock));
+	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
 }
 
 static int drm_module_test_init(struct kunit *test)
@@ -510,10 +579,12 @@ static struct kunit_case drm_module_tests[] = {
 	KUNIT_CASE(drm_test_module_drain_waits_for_last_put),
 	KUNIT_CASE(drm_test_module_drain_waits_for_all_devices),
 	KUNIT_CASE(drm_test_module_drain_waits_for_managed_actions),
+	KUNIT_CASE(drm_test_module_drain_twice_at_once),
 	KUNIT_CASE(drm_test_module_drain_ignores_other_module),
 	KUNIT_CASE(drm_test_module_no_device_while_draining),
 	KUNIT_CASE(drm_test_module_no_device_after_drain),
 	KUNIT_CASE(drm_test_module_failed_init_not_counted),
+	KUNIT_CASE(drm_test_module_failed_allocation),
 	KUNIT_CASE(drm_test_module_driver_exchanged),
 	KUNIT_CASE(drm_test_module_no_fops),
 	KUNIT_CASE(drm_test_module_address_reused),
@@ -521,6 +592,7 @@ static struct kunit_case drm_module_tests[] = {
 	KUNIT_CASE(drm_test_module_put_deferred),
 	KUNIT_CASE(drm_test_module_put_deferred_from_hardirq),
 	KUNIT_CASE(drm_test_module_drain_from_release),
+	KUNIT_CASE(drm_test_module_drain_from_deferred_release),
 	{}
 };
 

@@ -12,6 +12,7 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/sched.h>
 #include <linux/workqueue.h>
 
 #include <drm/drm_drv.h>
@@ -52,6 +53,10 @@ MODULE_PARM_DESC(init_fails_ms, "If not negative, loading fails, and only after 
 static bool thread;
 module_param(thread, bool, 0444);
 MODULE_PARM_DESC(thread, "Have a thread of the driver's own, which is stopped at the very end of unloading");
+
+static int fail_nth;
+module_param(fail_nth, int, 0444);
+MODULE_PARM_DESC(fail_nth, "Let this one of the allocations fail that are made for the DRM device (with FAILSLAB)");
 
 struct drm_drain_device {
 	struct drm_device drm;
@@ -113,8 +118,16 @@ static int drm_drain_probe(struct faux_device *fdev)
 	struct drm_drain_device *ddev;
 	int ret;
 
+#ifdef CONFIG_FAULT_INJECTION
+	current->fail_nth = fail_nth;
+#endif
 	ddev = devm_drm_dev_alloc(&fdev->dev, &drm_drain_drm_driver,
 				  struct drm_drain_device, drm);
+#ifdef CONFIG_FAULT_INJECTION
+	if (current->fail_nth)
+		pr_info("has made %u allocations\n", fail_nth - current->fail_nth);
+	current->fail_nth = 0;
+#endif
 	if (IS_ERR(ddev))
 		return PTR_ERR(ddev);
 

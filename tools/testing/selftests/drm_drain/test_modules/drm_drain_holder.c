@@ -6,15 +6,25 @@
  * reference when the file is closed. It has no reference on the driver's module.
  */
 
+#include <linux/atomic.h>
+#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <linux/kdev_t.h>
 #include <linux/kref.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+#include <linux/timer.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
+#ifdef HAVE_DRM_MODULE_DRAIN
+#include <linux/module_drain.h>
+#endif
 
 #include <drm/drm_accel.h>
 #include <drm/drm_device.h>
@@ -30,23 +40,54 @@ static unsigned int release_ms;
 module_param(release_ms, uint, 0644);
 MODULE_PARM_DESC(release_ms, "If not 0, releasing the device first takes so many ms in here and then looks at its driver");
 
-static bool put_from_irq;
-module_param(put_from_irq, bool, 0644);
-MODULE_PARM_DESC(put_from_irq, "Drop the reference in a hard interrupt, if the kernel can do that");
+enum { PUT_FROM_WORKER, PUT_FROM_THREAD, PUT_FROM_SOFTIRQ, PUT_FROM_HARDIRQ };
+
+static const char * const put_from_names[] = {
+	[PUT_FROM_WORKER] = "worker",
+	[PUT_FROM_THREAD] = "thread",
+	[PUT_FROM_SOFTIRQ] = "softirq",
+	[PUT_FROM_HARDIRQ] = "hardirq",
+};
+
+static int put_from;
+
+static int put_from_set(const char *val, const struct kernel_param *kp)
+{
+	int i = sysfs_match_string(put_from_names, val);
+
+	if (i < 0)
+		return i;
+	put_from = i;
+
+	return 0;
+}
+
+static int put_from_get(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "%s\n", put_from_names[put_from]);
+}
+
+static const struct kernel_param_ops put_from_ops = {
+	.set = put_from_set,
+	.get = put_from_get,
+};
+module_param_cb(put_from, &put_from_ops, NULL, 0644);
+MODULE_PARM_DESC(put_from, "Where to drop the reference: worker, thread, softirq, or hardirq");
 
 static DEFINE_MUTEX(holder_lock);
 static struct drm_device *held;		/* protected by holder_lock */
 static bool closing;			/* protected by holder_lock */
 static struct delayed_work put_work;
 static bool put_when_last;
+static atomic_t releases;		/* calls of holder_release() to come */
 
-/* Stays on the device, so keep the module */
 static void holder_release(struct drm_device *drm, void *data)
 {
 	pr_info("release begins\n");
 	msleep(release_ms);
 	pr_info("release ends, driver is %s\n", drm->driver->name);
-	module_put(THIS_MODULE);
+	if (atomic_dec_and_test(&releases))
+		wake_up_var(&releases);
 }
 
 /* echo FD > .../hold, from the process that has the file open */
@@ -79,7 +120,7 @@ static int hold_set(const char *val, const struct kernel_param *kp)
 		ret = drmm_add_action(drm, holder_release, NULL);
 		if (ret)
 			return ret;
-		__module_get(THIS_MODULE);
+		atomic_inc(&releases);
 	}
 
 	drm_dev_get(drm);
@@ -105,42 +146,114 @@ static struct drm_device *holder_take(void)
 	return drm;
 }
 
-#ifdef HAVE_DRM_MODULE_DRAIN
-struct irq_put {
-	struct hrtimer timer;
+static bool held_by_others(void)
+{
+	guard(mutex)(&holder_lock);
+
+	return held && kref_read(&held->ref) > 1;
+}
+
+struct put {
+	struct hrtimer hrtimer;
+	struct timer_list timer;
 	struct drm_device *drm;
+	struct completion done;
 };
 
-static enum hrtimer_restart irq_put_fn(struct hrtimer *timer)
+static int put_thread_fn(void *data)
 {
-	struct irq_put *put = container_of(timer, struct irq_put, timer);
+	struct put *put = data;
 
-	pr_info("is in %s interrupt\n", in_hardirq() ? "a hard" : "no");
+	drm_dev_put(put->drm);
+	complete(&put->done);
+
+	return 0;
+}
+
+static void put_in_thread(struct put *put)
+{
+	struct task_struct *task = kthread_create(put_thread_fn, put, "drm_drain_put");
+
+	if (IS_ERR(task)) {
+		drm_dev_put(put->drm);
+		return;
+	}
+
+	/* Must have left this module before that may go */
+	get_task_struct(task);
+	wake_up_process(task);
+	wait_for_completion(&put->done);
+	kthread_stop_put(task);
+}
+
+#ifdef HAVE_DRM_MODULE_DRAIN
+static void put_timer_fn(struct timer_list *timer)
+{
+	struct put *put = timer_container_of(put, timer, timer);
+
+	pr_info("is in a soft interrupt: %d\n", in_serving_softirq());
+	drm_dev_put_deferred(put->drm);
+	complete(&put->done);
+}
+
+static void put_in_softirq(struct put *put)
+{
+	timer_setup_on_stack(&put->timer, put_timer_fn, 0);
+	mod_timer(&put->timer, jiffies + 1);
+	wait_for_completion(&put->done);
+	timer_delete_sync(&put->timer);
+	timer_destroy_on_stack(&put->timer);
+}
+
+static enum hrtimer_restart put_hrtimer_fn(struct hrtimer *timer)
+{
+	struct put *put = container_of(timer, struct put, hrtimer);
+
+	pr_info("is in a hard interrupt: %d\n", !!in_hardirq());
 	drm_dev_put_deferred(put->drm);
 
 	return HRTIMER_NORESTART;
 }
+
+static void put_in_hardirq(struct put *put)
+{
+	hrtimer_setup_on_stack(&put->hrtimer, put_hrtimer_fn, CLOCK_MONOTONIC,
+			       HRTIMER_MODE_REL_HARD);
+	hrtimer_start(&put->hrtimer, ms_to_ktime(1), HRTIMER_MODE_REL_HARD);
+	while (hrtimer_active(&put->hrtimer))
+		msleep(20);
+	destroy_hrtimer_on_stack(&put->hrtimer);
+}
+#else
+/* Without drm_dev_put_deferred(), this cannot be done in interrupts. */
+#define put_in_softirq	put_in_thread
+#define put_in_hardirq	put_in_thread
 #endif
 
 static void put_work_fn(struct work_struct *work)
 {
-	while (put_when_last && kref_read(&held->ref) > 1)
+	struct put put = {};
+
+	while (put_when_last && held_by_others())
 		usleep_range(50, 100);
 
-	pr_info("drops its reference\n");
-#ifdef HAVE_DRM_MODULE_DRAIN
-	if (put_from_irq) {
-		struct irq_put put = { .drm = holder_take() };
-
-		hrtimer_setup_on_stack(&put.timer, irq_put_fn, CLOCK_MONOTONIC,
-				       HRTIMER_MODE_REL_HARD);
-		hrtimer_start(&put.timer, ms_to_ktime(1), HRTIMER_MODE_REL_HARD);
-		msleep(20);
-		hrtimer_cancel(&put.timer);
-		destroy_hrtimer_on_stack(&put.timer);
+	pr_info("drops its reference from %s\n", put_from_names[put_from]);
+	put.drm = holder_take();
+	init_completion(&put.done);
+	switch (put_from) {
+	case PUT_FROM_THREAD:
+		put_in_thread(&put);
+		break;
+	case PUT_FROM_SOFTIRQ:
+		put_in_softirq(&put);
+		break;
+	case PUT_FROM_HARDIRQ:
+		put_in_hardirq(&put);
+		break;
+	default:
+		drm_dev_put(put.drm);
+		break;
 	}
-#endif
-	drm_dev_put(holder_take());
 	pr_info("has dropped its reference\n");
 }
 
@@ -190,6 +303,12 @@ static void __exit holder_exit(void)
 
 	flush_delayed_work(&put_work);
 	drm_dev_put(holder_take());
+
+	/* Managed actions are code that the drain of the driver knows nothing of. */
+	wait_var_event(&releases, !atomic_read(&releases));
+#ifdef HAVE_DRM_MODULE_DRAIN
+	module_drain_sync_text(THIS_MODULE);
+#endif
 }
 
 module_init(holder_init);

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What the tests here have in common. They look at the kernel from outside: does
+# rmmod wait, fail or return, is there a module, a device node, a warning.
+#
+# DRM_DRAIN_DRIVERS: the drivers to test. One that is loaded already, or that has
+# no device here, is skipped.
+
+DRM_DRAIN_DRIVERS=${DRM_DRAIN_DRIVERS:-drm_drain_driver vgem vkms virtio_gpu bochs qxl cirrus_qemu}
+
+HOLDER=/sys/module/drm_drain_holder/parameters
+DEBUGFS=/sys/kernel/debug
+
+cd "$(dirname "$0")" || exit
+# shellcheck source=/dev/null
+for helpers in ../kselftest/ktap_helpers.sh kselftest/ktap_helpers.sh; do
+	[ ! -f $helpers ] || . $helpers
+done
+
+# For use in a test, which is a function in a subshell
+say() { echo "$*"; }
+fail() { say "FAIL: $*"; exit "$KSFT_FAIL"; }
+skip() { say "$*" >"$tmp/reason"; exit "$KSFT_SKIP"; }
+need() { "$@" || fail "cannot: $*"; }
+
+loaded() { grep -q "^$1 " /proc/modules; }
+state() { awk -v name="$1" '$1 == name { print $5 }' /proc/modules; }
+
+now_ms() {
+	read -r up _ </proc/uptime
+	echo $((${up%.*} * 1000 + (1${up#*.} - 100) * 10))
+}
+
+# Bits that say where a module comes from do not count.
+taint() { echo $(($(cat /proc/sys/kernel/tainted) & ~(4096 | 8192))); }
+
+# The kernel's messages since the test began
+messages() { dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 }'; }
+logged() { messages | grep -q -e "$@"; }
+
+# insert MODULE [PARAMETER]...
+insert() {
+	module=$1
+	shift
+	if [ -f "test_modules/$module.ko" ]; then
+		insmod "test_modules/$module.ko" "$@"
+	else
+		modprobe "$module" "$@"
+	fi
+}
+
+nodes() { find /sys/class/drm/ | grep -oE '(card|renderD)[0-9]+$' | sort; }
+fbs() { find /sys/class/graphics/ | grep -oE 'fb[0-9]+$' | sort; }
+
+# load DRIVER [PARAMETER]...: sets node (the first one it has), card (the one for
+# modesetting), fb and parent, the device in sysfs
+load() {
+	nodes >"$tmp/nodes"
+	fbs >"$tmp/fbs" 2>/dev/null
+	insert "$@" || skip "$1 is not there, or does not load"
+	node=$(nodes | grep -vxFf "$tmp/nodes" | head -n 1)
+	card=$(nodes | grep -vxFf "$tmp/nodes" | grep card | head -n 1)
+	fb=$(fbs 2>/dev/null | grep -vxFf "$tmp/fbs" | head -n 1)
+	if [ -z "$node" ]; then
+		rmmod "$1"
+		skip "$1 has no device here"
+	fi
+	parent=$(readlink -f "/sys/class/drm/$node/device")
+	node=/dev/dri/$node
+	[ -z "$card" ] || card=/dev/dri/$card
+	[ -z "$fb" ] || fb=/dev/$fb
+	[ -c "$node" ] || fail "there is no $node"
+}
+
+# What a module in use does
+refuses() {
+	rmmod "$1" 2>/dev/null && fail "$1 could be unloaded"
+	loaded "$1" || fail "$1 is gone"
+	[ "$(state "$1")" = Live ] || fail "$1 is $(state "$1")"
+	./drm_drain_user version "${2:-$node}" >"$tmp/version" || fail "the device does not work anymore"
+}
+
+unload() {
+	need rmmod "$1"
+	loaded "$1" && fail "$1 is still there"
+	[ ! -e "$node" ] || fail "$node is still there"
+}
+
+# The module is gone without a trace if it can be loaded again, and has a device.
+reload() {
+	(load "$1") || fail "$1 does not load again: $(cat "$tmp/reason")"
+	need rmmod "$1"
+}
+
+# hold: a reference without a file
+hold() {
+	loaded drm_drain_holder || need insert drm_drain_holder
+	exec 3<"$node" || fail "cannot open $node"
+	echo 3 >$HOLDER/hold || fail "cannot hold $node"
+	exec 3<&-
+}
+
+# waits PID DRIVER: rmmod, process PID, waits for the DRM devices of the driver
+waits() {
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		if [ "$(state "$2")" = Unloading ] && grep -qE 'drm_module_(wait|drain)' "/proc/$1/stack"; then
+			grep -q '^State:.*I (idle)' "/proc/$1/status" && return
+		fi
+		sleep 0.1
+	done 2>/dev/null
+	fail "rmmod $2 does not wait: module $(state "$2"), $(grep State: "/proc/$1/status")," \
+		"stack: $(cat "/proc/$1/stack")"
+}
+
+# keeping COMMAND NODE...: have a process that keeps something of the device; sets keeper
+keeping() {
+	keeper=$(./drm_drain_user "$@" 2>"$tmp/error") || {
+		[ $? -eq "$KSFT_SKIP" ] && {
+			rmmod "$driver"
+			skip "$1: $(cat "$tmp/error")"
+		}
+		fail "$*: $(cat "$tmp/error")"
+	}
+	say "$keeper" >>"$tmp/keepers"
+}
+
+# The process is a child of its own, which nobody can wait for.
+let_go() {
+	kill "$1" || fail "process $1 is gone"
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ -d "/proc/$1" ] || return 0
+		grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null && return 0
+		sleep 0.1
+	done
+	fail "process $1 does not end"
+}
+
+SPLAT='cut here|WARNING: |BUG: |Oops|KASAN: |INFO: (possible|task|rcu|trying)|general protection|DEADLOCK|refcount_t:|DEBUG_LOCKS_WARN|Call Trace'
+
+# one TEST DRIVER
+one() {
+	title="$(echo "$1" | tr _ ' '): $2"
+	driver=$2
+	mark="drm_drain selftest: $title ($$-$KTAP_TESTNO)"
+	rm -f "$tmp/reason" "$tmp/keepers"
+	case " $loaded_before " in
+	*" $driver "*)
+		ktap_test_skip "$title: it is loaded already"
+		return
+		;;
+	esac
+	if loaded "$driver"; then
+		ktap_print_msg "another test left $driver behind"
+		ktap_test_fail "$title"
+		return
+	fi
+
+	echo "<6>$mark" >/dev/kmsg
+	("$1" "$2") >"$tmp/out" 2>&1
+	rc=$?
+
+	# Whatever became of it, the next test shall not suffer.
+	if [ -f "$tmp/keepers" ]; then
+		xargs kill <"$tmp/keepers" 2>/dev/null
+	fi
+	if loaded drm_drain_holder; then
+		echo worker >$HOLDER/put_from
+		echo 0 >$HOLDER/release_ms
+		if echo 0 >$HOLDER/put; then
+			sleep 1
+		fi 2>/dev/null
+	fi
+	for _ in 1 2 3; do
+		loaded "$driver" || break
+		[ $rc -ne 0 ] || say "FAIL: $driver is still there" >>"$tmp/out"
+		[ $rc -ne 0 ] || rc=1
+		rmmod "$driver" 2>/dev/null || sleep 1
+	done
+
+	if ! dmesg | grep -qF "$mark"; then
+		say "FAIL: the kernel log has overrun, there may have been warnings" >>"$tmp/out"
+		rc=1
+	elif [ $rc -ne "$KSFT_SKIP" ] && messages | grep -E "$SPLAT" >"$tmp/splat"; then
+		say "FAIL: kernel messages" >>"$tmp/out"
+		messages | grep -E -m 1 -A 60 "$SPLAT" >>"$tmp/out"
+		rc=1
+	elif [ $rc -ne "$KSFT_SKIP" ] && [ "$(taint)" -ne "$taint" ]; then
+		say "FAIL: taint was $taint, is $(taint)" >>"$tmp/out"
+		rc=1
+	fi
+	taint=$(taint)
+
+	sed 's/^/# /' "$tmp/out"
+	case $rc in
+	0) ktap_test_pass "$title" ;;
+	"$KSFT_SKIP") ktap_test_skip "$title: $(cat "$tmp/reason")" ;;
+	*) ktap_test_fail "$title" ;;
+	esac
+}
+
+# run DRIVERS TEST...: all tests with all drivers
+run() {
+	drivers=$1
+	shift
+	ktap_print_header
+	[ "$(id -u)" -eq 0 ] || { ktap_skip_all "must be run as root"; exit "$KSFT_SKIP"; }
+	modprobe drm || { ktap_skip_all "no module drm"; exit "$KSFT_SKIP"; }
+	grep -qw drm_module_drain /proc/kallsyms || {
+		ktap_skip_all "this kernel does not have drm_module_drain()"
+		exit "$KSFT_SKIP"
+	}
+	for m in drm_drain_driver drm_drain_holder; do
+		[ -f test_modules/$m.ko ] || { ktap_skip_all "no test_modules/$m.ko"; exit "$KSFT_SKIP"; }
+	done
+	[ -d $DEBUGFS/dri ] || mount -t debugfs debugfs $DEBUGFS
+	tmp=$(mktemp -d) || exit "$KSFT_FAIL"
+	trap 'rm -rf "$tmp"' EXIT
+	loaded_before=$(awk '{ printf "%s ", $1 }' /proc/modules)
+	taint=$(taint)
+
+	# shellcheck disable=SC2086
+	set -- "$drivers" "$@"
+	# shellcheck disable=SC2086
+	ktap_set_plan $((($# - 1) * $(echo $drivers | wc -w)))
+	shift
+	for driver in $drivers; do
+		for test; do
+			one "$test" "$driver"
+		done
+	done
+	loaded drm_drain_holder && rmmod drm_drain_holder
+	[ "$KTAP_CNT_PASS" -gt 0 ] || [ "$KTAP_CNT_FAIL" -gt 0 ] || {
+		ktap_print_totals
+		exit "$KSFT_SKIP"
+	}
+	ktap_finished
+}

@@ -1,0 +1,87 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# A foreign holder of the device, which has no reference on the driver's module,
+# drops the last reference while the driver is unloaded, in every context.
+
+# shellcheck source=tools/testing/selftests/drm_drain/functions.sh
+. "$(dirname "$0")/functions.sh"
+
+HOLD_MS=600
+
+# drops CONTEXT DRIVER
+drops() {
+	load "$2"
+	hold
+	echo "$1" >$HOLDER/put_from || fail "the holder does not know $1"
+	start=$(now_ms)
+	echo $HOLD_MS >$HOLDER/put || fail "the holder does not put"
+	rmmod "$2" &
+	waits $! "$2"
+	wait $! || fail "rmmod failed"
+	took=$(($(now_ms) - start))
+	loaded "$2" && fail "$2 is still there"
+	[ $took -ge $((HOLD_MS - 10)) ] || fail "rmmod returned after $took ms"
+	[ $took -lt 10000 ] || fail "rmmod took $took ms"
+	logged "drops its reference from $1" || fail "not dropped from a $1"
+	case $1 in
+	softirq) logged 'is in a soft interrupt: 1' || fail "no soft interrupt" ;;
+	hardirq) logged 'is in a hard interrupt: 1' || fail "no hard interrupt" ;;
+	esac
+	logged 'DRM devices behind' && fail "the driver's exit does not wait"
+	reload "$2"
+}
+
+dropped_by_a_worker() { drops worker "$1"; }
+dropped_by_a_thread() { drops thread "$1"; }
+dropped_in_a_soft_interrupt() { drops softirq "$1"; }
+dropped_in_a_hard_interrupt() { drops hardirq "$1"; }
+
+# As soon as it is the last one, which is in the middle of rmmod; and releasing
+# takes a while.
+dropped_during_rmmod() {
+	load "$1"
+	loaded drm_drain_holder || need insert drm_drain_holder
+	echo 300 >$HOLDER/release_ms
+	hold
+	echo worker >$HOLDER/put_from
+	echo -1 >$HOLDER/put || fail "the holder does not put"
+	start=$(now_ms)
+	unload "$1"
+	took=$(($(now_ms) - start))
+	[ $took -ge 290 ] || fail "rmmod returned after $took ms"
+	reload "$1"
+}
+
+# The report, and a system that goes on: the other drivers come and go.
+not_dropped() {
+	load "$1"
+	hold
+	start=$(now_ms)
+	rmmod "$1" &
+	rmmod_pid=$!
+	waits $rmmod_pid "$1"
+	kill -9 $rmmod_pid
+	grep -q "^$1: 1 devices, draining" $DEBUGFS/dri/modules || fail "debugfs does not say draining"
+	for other in vgem vkms; do
+		if [ "$other" != "$1" ] && ! loaded $other && modprobe $other; then
+			need rmmod $other
+		fi
+	done
+	while [ $(($(now_ms) - start)) -lt 11500 ]; do
+		sleep 0.5
+	done
+	[ -d /proc/$rmmod_pid ] || fail "rmmod is gone"
+	logged "has waited for 10 s until the DRM devices of module $1 are released" ||
+		fail "no report after 10 s"
+	logged "\\[drm\\]   $(basename "$parent"): minor .*references" ||
+		fail "the report does not name the device"
+	logged 'blocked for more than' && fail "a hung task was reported"
+	echo worker >$HOLDER/put_from
+	echo 0 >$HOLDER/put || fail "the holder does not put"
+	wait $rmmod_pid
+	loaded "$1" && fail "$1 is still there"
+	reload "$1"
+}
+
+run "$DRM_DRAIN_DRIVERS" dropped_by_a_worker dropped_by_a_thread dropped_in_a_soft_interrupt \
+	dropped_in_a_hard_interrupt dropped_during_rmmod not_dropped

@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Unloading a driver whose device nobody has, whose device somebody has open, and
+# whose device was unbound meanwhile.
+
+# shellcheck source=tools/testing/selftests/drm_drain/functions.sh
+. "$(dirname "$0")/functions.sh"
+
+idle() {
+	load "$1"
+	start=$(now_ms)
+	unload "$1"
+	say "took $(($(now_ms) - start)) ms"
+	reload "$1"
+}
+
+ten_times_in_a_row() {
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		load "$1"
+		unload "$1"
+	done
+}
+
+file_open() {
+	load "$1"
+	exec 3<"$node" || fail "cannot open $node"
+	refuses "$1"
+	refuses "$1"
+	exec 3<&-
+	unload "$1"
+	reload "$1"
+}
+
+# The file is closed by another process, sooner or later after rmmod began to try.
+unbound_with_file_open() {
+	for delay in 0 0.01 0.02 0.05 0.1 0.3; do
+		load "$1"
+		if [ ! -e "$parent/driver/unbind" ]; then
+			rmmod "$1"
+			skip "the device of $1 cannot be unbound"
+		fi
+		exec 3<"$node" || fail "cannot open $node"
+		need tee "$parent/driver/unbind" <<-EOF
+		$(basename "$parent")
+		EOF
+		rmmod "$1" 2>/dev/null && fail "$1 could be unloaded"
+		sleep $delay &
+		closer=$!
+		exec 3<&-
+		for _ in $(seq 500); do
+			rmmod "$1" 2>/dev/null && break
+			[ -d /proc/$closer ] && continue
+			sleep 0.01
+		done
+		loaded "$1" && fail "$1 cannot be unloaded after the file has been closed"
+		wait "$closer"
+	done
+	reload "$1"
+}
+
+run "$DRM_DRAIN_DRIVERS" idle ten_times_in_a_row file_open unbound_with_file_open
