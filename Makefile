@@ -40,15 +40,31 @@ demo: worktree ## show the bug on the stock kernel and its absence on the patche
 	@tools/drain/demo
 
 .PHONY: check
-check: setup tree ## run the tests (all but kasan and configs)
+check: setup tree ## run the tests that can be run before every change (the next ones take longer)
 	@tools/drain/check
+
+.PHONY: matrix
+matrix: worktree ## the selftests with every driver QEMU has a device for, with KASAN (25 minutes when cold)
+	@tools/drain/matrix
 
 .PHONY: kasan
 kasan: setup tree ## KUnit under QEMU with KASAN and lockdep (15 minutes when cold)
 	@tools/drain/check kasan
 
+.PHONY: kcsan
+kcsan: setup tree ## KUnit under QEMU with KCSAN (15 minutes when cold)
+	@tools/drain/check kcsan
+
+.PHONY: steps
+steps: setup tree ## KUnit with each patch of the series (20 minutes when cold)
+	@tools/drain/check steps
+
+.PHONY: docs
+docs: setup tree ## Documentation/gpu with sphinx (10 minutes; needs python3-sphinx and graphviz)
+	@tools/drain/check docs
+
 .PHONY: configs
-configs: setup tree ## build and boot with DRM=y, MODULES=n and MODULE_UNLOAD=n (20 minutes when cold)
+configs: setup tree ## DRM=y, MODULES=n, MODULE_UNLOAD=n, PREEMPT_RT: build and boot (35 minutes when cold)
 	@tools/drain/check configs
 
 .PHONY: bench

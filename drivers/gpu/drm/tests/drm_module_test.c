@@ -13,6 +13,7 @@
 #include <linux/device.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
+#include <linux/kref.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -336,10 +337,13 @@ static void drm_test_module_failed_init_not_counted(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
 	struct drm_device *drm;
+	unsigned int refs;
 
+	refs = kref_read(&mock->parent->kobj.kref);
 	mock->driver.driver_features = DRIVER_COMPUTE_ACCEL | DRIVER_RENDER;
 	drm = mock_device(mock);
 	KUNIT_ASSERT_EQ(test, PTR_ERR_OR_ZERO(drm), -EINVAL);
+	KUNIT_EXPECT_EQ(test, kref_read(&mock->parent->kobj.kref), refs);
 
 	start_drain(mock);
 	KUNIT_EXPECT_TRUE(test, drained(mock));
