@@ -59,7 +59,7 @@ failed_init() {
 	insmod_pid=$!
 	node=
 	for _ in $(seq 50); do
-		node=$(nodes | grep -vxFf "$tmp/nodes" | head -n 1)
+		node=$(nodes | without "$tmp/nodes" | head -n 1)
 		[ -z "$node" ] || break
 		sleep 0.01
 	done
@@ -81,16 +81,19 @@ failed_allocations() {
 	echo N >$DEBUGFS/failslab/ignore-gfp-wait
 	echo 0 >$DEBUGFS/failslab/verbose
 	n=1
-	until insert "$1" fail_nth=$n 2>/dev/null; do
-		logged 'allocations' && fail "a failed allocation was not noticed"
-		grep "^$1" $DEBUGFS/dri/modules && fail "a module that has not been loaded is on record"
+	tolerated=0
+	until logged "has made $((n - 1)) allocations"; do
+		if insert "$1" fail_nth=$n 2>/dev/null; then
+			tolerated=$((tolerated + 1))
+			need rmmod "$1"
+		fi
+		grep "^$1" $DEBUGFS/dri/modules && fail "a module that is not there is on record"
 		n=$((n + 1))
-		[ $n -lt 100 ] || fail "does not load"
+		[ $n -lt 300 ] || fail "there is no end of allocations"
 	done
-	logged "has made $((n - 1)) allocations" || fail "$1 has no device"
-	[ $n -ge 10 ] || fail "only $n allocations"
-	need rmmod "$1"
-	say "$((n - 1)) allocations have failed"
+	# The last time, there was none to fail.
+	say "$((n - 2)) allocations have failed, $((tolerated - 1)) of them without consequence"
+	[ $n -ge 8 ] || fail "these are too few"
 }
 
 # A VA space has a callback into the driver, and holds the device.

@@ -235,8 +235,11 @@ static void do_import(int fd, int fd2)
 		.fd = export_dumb(fd),
 	};
 
-	if (ioctl(fd2, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime))
+	if (ioctl(fd2, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime)) {
+		if (errno == ENODEV)	/* virtio-gpu has no use for other devices' memory */
+			missing("import of foreign memory");
 		cannot("import");
+	}
 	close(prime.fd);
 	close(fd);
 	keep();

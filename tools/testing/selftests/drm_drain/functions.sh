@@ -51,6 +51,8 @@ insert() {
 }
 
 nodes() { find /sys/class/drm/ | grep -oE '(card|renderD)[0-9]+$' | sort; }
+# without FILE: the lines that are not in the file, which may be empty
+without() { awk -v file="$1" 'BEGIN { while ((getline line <file) > 0) old[line] = 1 } !($0 in old)'; }
 fbs() { find /sys/class/graphics/ | grep -oE 'fb[0-9]+$' | sort; }
 
 # load DRIVER [PARAMETER]...: sets node (the first one it has), card (the one for
@@ -59,11 +61,14 @@ load() {
 	nodes >"$tmp/nodes"
 	fbs >"$tmp/fbs" 2>/dev/null
 	insert "$@" || skip "$1 is not there, or does not load"
-	node=$(nodes | grep -vxFf "$tmp/nodes" | head -n 1)
-	card=$(nodes | grep -vxFf "$tmp/nodes" | grep card | head -n 1)
-	fb=$(fbs 2>/dev/null | grep -vxFf "$tmp/fbs" | head -n 1)
+	node=$(nodes | without "$tmp/nodes" | head -n 1)
+	card=$(nodes | without "$tmp/nodes" | grep card | head -n 1)
+	fb=$(fbs 2>/dev/null | without "$tmp/fbs" | head -n 1)
 	if [ -z "$node" ]; then
 		rmmod "$1"
+		case $1 in
+		drm_drain_driver | vgem | vkms) fail "$1 has not made its device" ;;
+		esac
 		skip "$1 has no device here"
 	fi
 	parent=$(readlink -f "/sys/class/drm/$node/device")
@@ -171,11 +176,16 @@ one() {
 			sleep 1
 		fi 2>/dev/null
 	fi
-	for _ in 1 2 3; do
-		loaded "$driver" || break
-		[ $rc -ne 0 ] || say "FAIL: $driver is still there" >>"$tmp/out"
-		[ $rc -ne 0 ] || rc=1
-		rmmod "$driver" 2>/dev/null || sleep 1
+	for module in "$driver" vgem vkms drm_drain_gpuvm; do
+		case " $loaded_before " in
+		*" $module "*) continue ;;
+		esac
+		for _ in 1 2 3; do
+			loaded "$module" || break
+			[ $rc -ne 0 ] || say "FAIL: $module is still there" >>"$tmp/out"
+			[ $rc -ne 0 ] || rc=1
+			rmmod "$module" 2>/dev/null || sleep 1
+		done
 	done
 
 	if ! dmesg | grep -qF "$mark"; then

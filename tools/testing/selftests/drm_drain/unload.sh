@@ -35,13 +35,18 @@ file_open() {
 unbound_with_file_open() {
 	for delay in 0 0.01 0.02 0.05 0.1 0.3; do
 		load "$1"
-		if [ ! -e "$parent/driver/unbind" ]; then
+		# Some devices have their DRM device below the one that they sit on.
+		device=
+		for dir in "$parent" "$parent"/*; do
+			[ "$(basename "$(readlink -f "$dir/driver/module")")" != "$1" ] || device=$dir
+		done
+		if [ ! -e "$device/driver/unbind" ]; then
 			rmmod "$1"
 			skip "the device of $1 cannot be unbound"
 		fi
 		exec 3<"$node" || fail "cannot open $node"
-		need tee "$parent/driver/unbind" <<-EOF
-		$(basename "$parent")
+		need tee "$device/driver/unbind" <<-EOF >/dev/null
+		$(basename "$device")
 		EOF
 		rmmod "$1" 2>/dev/null && fail "$1 could be unloaded"
 		sleep $delay &

@@ -191,7 +191,7 @@ static void put_timer_fn(struct timer_list *timer)
 {
 	struct put *put = timer_container_of(put, timer, timer);
 
-	pr_info("is in a soft interrupt: %d\n", in_serving_softirq());
+	pr_info("is in a soft interrupt: %d\n", !!in_serving_softirq());
 	drm_dev_put_deferred(put->drm);
 	complete(&put->done);
 }
