@@ -222,6 +222,8 @@ EXPORT_SYMBOL_GPL(module_drain_wait);
  * full, has none to return to. It can neither get one from elsewhere, nor from a
  * task that it creates or that creates it, as a new task starts with a stack of
  * its own. So it stays outside, and it does not matter when the others are seen.
+ * A task without a pid is past all its functions, and one that is given another
+ * pid meanwhile is in execve().
  *
  * Nothing calls into the module: that includes functions elsewhere which were
  * given a callback by the module, unless they return there. What a function of
@@ -234,19 +236,22 @@ EXPORT_SYMBOL_GPL(module_drain_wait);
  */
 
 struct text_walk {
-	struct task_struct *task;
 	struct module *mod;
-	/* Whether a return address was found, or the stack just not read */
-	bool inside;
+	/* When it began, and how long after that to report */
+	unsigned long start, report;
+	struct task_struct *task;
+	/* Whether the task was ever seen inside, and whether it slept when looked at last */
+	bool inside, asleep;
 };
 
 static bool text_walk_entry(void *data, unsigned long addr)
 {
 	struct text_walk *walk = data;
+	bool found = within_module(addr, walk->mod);
 
-	walk->inside = within_module(addr, walk->mod);
+	walk->inside |= found;
 
-	return !walk->inside;
+	return !found;
 }
 
 /*
@@ -257,7 +262,7 @@ static int text_walk_task(struct task_struct *task, void *data)
 {
 	struct text_walk *walk = data;
 
-	walk->inside = false;
+	walk->asleep = !task_is_runnable(task);
 	if (task_curr(task))
 		return -EBUSY;
 
@@ -280,14 +285,19 @@ static int text_walk_stopped(void *data)
  * Wait until the task was seen outside. It need not be inside until then: its
  * stack may be one that cannot be read reliably at the moment, or the task may
  * have moved to another CPU while this one was asked. So look again later.
+ *
+ * Some stacks cannot be read for as long as the task sleeps: in a page fault, on
+ * some architectures, or in generated code. It is hardly this module's then,
+ * which must not wait for ever. But a task that was seen inside once has to come
+ * out, and one that does not sleep will do so, or go on to where it can be read.
  */
 static void text_walk_wait(struct text_walk *walk)
 {
-	unsigned long start = jiffies, report = MODULE_DRAIN_REPORT_SECS * HZ;
 	struct task_struct *task = walk->task;
 	long timeout = 1;
 	int ret;
 
+	walk->inside = false;
 	for (;;) {
 		/* Without a stack a task is past its last function. */
 		if (!try_get_task_stack(task))
@@ -300,24 +310,16 @@ static void text_walk_wait(struct text_walk *walk)
 		if (!ret)
 			return;
 
-		if (time_after(jiffies, start + report)) {
-			pr_warn("%s:%d has waited for %lu s to free the text of module %s, %s:%d %s:\n",
-				current->comm, task_pid_nr(current), report / HZ,
+		if (time_after(jiffies, walk->start + walk->report)) {
+			pr_warn("%s:%d has waited for %u s to free the text of module %s, %s:%d %s:\n",
+				current->comm, task_pid_nr(current),
+				jiffies_to_msecs(jiffies - walk->start) / 1000,
 				module_name(walk->mod), task->comm, task_pid_nr(task),
 				walk->inside ? "is in it" : "has no stack that can be read");
 			sched_show_task(task);
-			report *= 2;
-
-			/*
-			 * A stack may be unreadable for as long as the task
-			 * sleeps: in a page fault, or in generated code. It is
-			 * hardly this module's then, which must not wait for
-			 * ever. But be sure that the task is not just preempted.
-			 */
-			if (!walk->inside) {
-				synchronize_rcu_tasks();
+			if (walk->asleep && !walk->inside)
 				return;
-			}
+			walk->report *= 2;
 		}
 
 		/*
@@ -361,8 +363,9 @@ static struct task_struct *text_walk_next(int *nr)
  * The current task is not looked at.
  *
  * This takes a few microseconds for each task in the system, plus the time until
- * the last one has left. A task whose stack cannot be read for ten seconds is
- * reported, and taken to be outside after a Tasks RCU grace period. Where stacks cannot be read reliably
+ * the last one has left. After ten seconds, those who have not are reported; one
+ * that sleeps with a stack that cannot be read, and was never seen inside, is then
+ * taken to be outside. Where stacks cannot be read reliably at all
  * (!CONFIG_MODULE_DRAIN_STACKS) it is a Tasks RCU grace period instead, some
  * ten milliseconds. That covers code which neither sleeps nor reschedules
  * voluntarily between its put and its end; with PREEMPT_RT, taking a contended
@@ -373,7 +376,11 @@ static struct task_struct *text_walk_next(int *nr)
  */
 void module_drain_sync_text(struct module *mod)
 {
-	struct text_walk walk = { .mod = mod };
+	struct text_walk walk = {
+		.mod = mod,
+		.start = jiffies,
+		.report = MODULE_DRAIN_REPORT_SECS * HZ,
+	};
 	int nr = 1;
 
 	might_sleep();
@@ -396,6 +403,11 @@ void module_drain_sync_text(struct module *mod)
 
 void module_drain_sync_text(struct module *mod)
 {
+	might_sleep();
+
+	if (!mod)
+		return;
+
 	/*
 	 * A task that was preempted in module text has not called schedule()
 	 * itself, hence is still in its Tasks RCU read-side critical section.

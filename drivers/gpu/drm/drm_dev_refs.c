@@ -104,8 +104,13 @@ void drm_dev_refs_add(struct drm_device *dev, int count)
 		return;
 	}
 	ref->count += count;
-	ref->pid = task_pid_nr(current);
-	get_task_comm(ref->comm, current);
+	if (in_task()) {
+		ref->pid = task_pid_nr(current);
+		get_task_comm(ref->comm, current);
+	} else {
+		ref->pid = 0;
+		strscpy(ref->comm, "interrupt");
+	}
 }
 
 /* @dev must not be released meanwhile. */

@@ -55,15 +55,18 @@
  *
  * Devices that are still out when the exit function has returned, because the
  * driver does not call drm_module_drain(), are waited for right after it. This is
- * a last resort: what the exit function has destroyed is missing by then, and as
- * long as it takes, a module that registers a module notifier is stopped, and all
- * modules that are loaded or unloaded after that one.
+ * a last resort: what the exit function has destroyed is missing by then.
  *
  * The module's text is not freed either before every task has left it, those
- * that dropped a reference on the device included. The same goes for helper
- * modules that are called by a driver, which stay as long as the driver does.
- * What a module runs in threads, workers and RCU callbacks of its own, helper
- * modules included, must come to an end in its exit function, as always.
+ * that dropped a reference on the device included. Helper modules stay as long
+ * as the driver that calls them does. One whose code goes on after it dropped a
+ * reference for somebody else calls module_drain_sync_text() in its exit function.
+ * What a module runs in threads and workers of its own, helper modules included,
+ * must come to an end in its exit function, as always.
+ *
+ * Both of these waits after the exit function hold the lock of the module
+ * notifiers. If one takes long, a module that registers a module notifier is
+ * stopped, and all modules that are loaded or unloaded after that one.
  *
  * A drain that takes long tells in the kernel log which devices it waits for and
  * who is known to use them. The file "modules" in the dri directory of debugfs
@@ -242,7 +245,7 @@ struct drm_module_device *drm_module_new_device(const struct drm_driver *driver,
 						struct device *parent)
 {
 	struct module *owner = driver->fops ? driver->fops->owner : NULL;
-	const char *name = dev_name(parent);
+	const char *name = dev_name(parent) ?: "";
 	size_t size = strlen(name) + 1;
 	struct drm_module_device *mdev;
 	struct drm_module *module;
@@ -300,7 +303,7 @@ struct drm_module_device *drm_module_release_begin(struct drm_device *dev)
 
 	scoped_guard(mutex, &mdev->module->lock) {
 		mdev->dev = NULL;
-		mdev->releaser = current;
+		mdev->releaser = get_task_struct(current);
 	}
 	lock_map_acquire_read(&drm_module_release_map);
 
@@ -332,6 +335,8 @@ void drm_module_free_device(struct drm_module_device *mdev)
 	module = mdev->module;
 	scoped_guard(mutex, &module->lock)
 		list_del(&mdev->link);
+	if (mdev->releaser)
+		put_task_struct(mdev->releaser);
 	kfree(mdev);
 	module_drain_put(&module->drain);
 }
@@ -354,10 +359,6 @@ static void drm_module_wait(struct drm_module *module, unsigned int state)
 {
 	lock_map_acquire(&drm_module_release_map);
 	lock_map_release(&drm_module_release_map);
-
-	/* Nothing new, if the module's exit function has done it. */
-	if (module_drain_closed(&module->drain) && !module_drain_count(&module->drain))
-		return;
 
 	trace_drm_module_drain_begin(module_name(module->owner),
 				     module_drain_count(&module->drain));
@@ -442,12 +443,11 @@ VISIBLE_IF_KUNIT void drm_module_going(struct module *owner)
 	 */
 	drm_module_wait(module, TASK_IDLE | TASK_FREEZABLE_UNSAFE);
 
-	/* The exit function's own was too early for what these releases have queued. */
-	if (late)
-		rcu_barrier();
-
 	/* There may be tasks that have yet to leave drm_dev_put() and its caller. */
 	module_drain_sync_text(owner);
+
+	/* The exit function's own was too early for what those have queued. */
+	rcu_barrier();
 
 	/* The address of the module may be that of another one from here on. */
 	scoped_guard(mutex, &drm_modules_lock)

@@ -264,6 +264,12 @@ static void drm_test_module_drain_waits_for_managed_actions(struct kunit *test)
 	destroy_work_on_stack(&put.work);
 }
 
+static void late_put_work_fn(struct work_struct *work)
+{
+	msleep(100);
+	put_work_fn(work);
+}
+
 /* Two tasks that unload a module at once cannot be, two that drain it can. */
 static void drm_test_module_drain_twice_at_once(struct kunit *test)
 {
@@ -272,13 +278,14 @@ static void drm_test_module_drain_twice_at_once(struct kunit *test)
 
 	put.drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, put.drm);
-	INIT_WORK_ONSTACK(&put.work, put_work_fn);
+	INIT_WORK_ONSTACK(&put.work, late_put_work_fn);
 
 	start_drain(mock);
 	KUNIT_EXPECT_TRUE(test, drains(mock));
 
 	mock_forget(mock, put.drm);
 	queue_work(system_dfl_wq, &put.work);
+	KUNIT_EXPECT_EQ(test, mock->released, 0);
 	drm_module_drain(&mock->module);
 	KUNIT_EXPECT_EQ(test, mock->released, 1);
 	KUNIT_EXPECT_TRUE(test, drained(mock));

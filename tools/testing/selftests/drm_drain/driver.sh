@@ -29,6 +29,7 @@ worker_with_a_busy_tail() {
 }
 
 worker_with_a_sleeping_tail() {
+	grep -qw text_walk_stopped /proc/kallsyms || skip "no reliable stack traces"
 	load "$1" worker_ms=200 tail_ms=500 tail_sleeps=1
 	takes 700 "$1"
 	logged 'worker returns' || fail "the worker has not returned"
@@ -82,7 +83,7 @@ failed_allocations() {
 	echo 0 >$DEBUGFS/failslab/verbose
 	n=1
 	tolerated=0
-	until logged "has made $((n - 1)) allocations"; do
+	until logged 'has made [0-9]* allocations'; do
 		if insert "$1" fail_nth=$n 2>/dev/null; then
 			tolerated=$((tolerated + 1))
 			need rmmod "$1"

@@ -60,7 +60,13 @@ fbs() { find /sys/class/graphics/ | grep -oE 'fb[0-9]+$' | sort; }
 load() {
 	nodes >"$tmp/nodes"
 	fbs >"$tmp/fbs" 2>/dev/null
-	insert "$@" || skip "$1 is not there, or does not load"
+	insert "$@" || {
+		case $1 in
+		drm_drain_driver) fail "$1 does not load" ;;
+		vgem | vkms) modinfo "$1" >/dev/null 2>&1 && fail "$1 does not load" ;;
+		esac
+		skip "$1 is not there, or does not load"
+	}
 	node=$(nodes | without "$tmp/nodes" | head -n 1)
 	card=$(nodes | without "$tmp/nodes" | grep card | head -n 1)
 	fb=$(fbs 2>/dev/null | without "$tmp/fbs" | head -n 1)

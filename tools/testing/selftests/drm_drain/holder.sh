@@ -70,7 +70,7 @@ not_dropped() {
 	while [ $(($(now_ms) - start)) -lt 11500 ]; do
 		sleep 0.5
 	done
-	[ -d /proc/$rmmod_pid ] || fail "rmmod is gone"
+	grep -q '^State:.*I (idle)' /proc/$rmmod_pid/status || fail "rmmod has ended"
 	logged "has waited for 10 s until the DRM devices of module $1 are released" ||
 		fail "no report after 10 s"
 	logged "\\[drm\\]   $(basename "$parent"): minor .*references" ||

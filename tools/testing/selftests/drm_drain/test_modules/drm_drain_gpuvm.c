@@ -69,7 +69,7 @@ static void drm_drain_gpuvm_timer(struct timer_list *timer)
 DEFINE_DRM_GEM_FOPS(drm_drain_gpuvm_fops);
 
 static const struct drm_driver drm_drain_gpuvm_drm_driver = {
-	.driver_features = DRIVER_GEM | DRIVER_RENDER | DRIVER_GEM_GPUVA,
+	.driver_features = DRIVER_GEM | DRIVER_RENDER,
 	.fops = &drm_drain_gpuvm_fops,
 	.name = "drm_drain_gpuvm",
 	.desc = "Driver to test the draining of DRM devices with a VA space",
