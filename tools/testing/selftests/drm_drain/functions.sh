@@ -114,7 +114,8 @@ hold() {
 
 # waits PID DRIVER: rmmod, process PID, waits for the DRM devices of the driver
 waits() {
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 100); do
+		[ -d "/proc/$1" ] || fail "rmmod $2 has not waited"
 		if [ "$(state "$2")" = Unloading ] && grep -qE 'drm_module_(wait|drain)' "/proc/$1/stack"; then
 			grep -q '^State:.*I (idle)' "/proc/$1/status" && return
 		fi

@@ -13,10 +13,10 @@ drops() {
 	load "$2"
 	hold
 	echo "$1" >$HOLDER/put_from || fail "the holder does not know $1"
-	start=$(now_ms)
-	echo $HOLD_MS >$HOLDER/put || fail "the holder does not put"
 	rmmod "$2" &
 	waits $! "$2"
+	start=$(now_ms)
+	echo $HOLD_MS >$HOLDER/put || fail "the holder does not put"
 	wait $! || fail "rmmod failed"
 	took=$(($(now_ms) - start))
 	loaded "$2" && fail "$2 is still there"
