@@ -59,10 +59,10 @@
  *
  * The module's text is not freed either before every task has left it, those
  * that dropped a reference on the device included. Helper modules stay as long
- * as the driver that calls them does. One whose code goes on after it dropped a
- * reference for somebody else calls module_drain_sync_text() in its exit function.
- * What a module runs in threads and workers of its own, helper modules included,
- * must come to an end in its exit function, as always.
+ * as the driver that calls them does. Those that drop references on devices
+ * themselves use drm_module_helper(), to stay as long as somebody is on the way
+ * out of that. What a module runs in threads and workers of its own, helper
+ * modules included, must come to an end in its exit function, as always.
  *
  * Both of these waits after the exit function hold the lock of the module
  * notifiers. If one takes long, a module that registers a module notifier is

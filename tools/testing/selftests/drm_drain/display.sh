@@ -12,13 +12,48 @@ needs() {
 	skip "$driver has no $2"
 }
 
+# The framebuffer device holds the DRM device, not the driver's module.
 framebuffer_device_open() {
 	load "$1"
 	needs "$fb" "framebuffer device"
 	exec 3<"$fb" || fail "cannot open $fb"
-	refuses "$1"
+	rmmod "$1" 3<&- &
+	rmmod_pid=$!
+	waits $rmmod_pid "$1"
+	[ ! -e "$fb" ] || fail "$fb is still there"
+	[ ! -e "$node" ] || fail "$node is still there"
+	head -c 1 <&3 >/dev/null 2>&1 && fail "the framebuffer can still be read"
 	exec 3<&-
-	unload "$1"
+	finishes $rmmod_pid "$1"
+	reload "$1"
+}
+
+# What is drawn all the time has nowhere to go when the device is unbound.
+framebuffer_device_mapped() {
+	load "$1"
+	needs "$fb" "framebuffer device"
+	keeping fbmap "$fb"
+	sleep 0.3
+	rmmod "$1" &
+	rmmod_pid=$!
+	waits $rmmod_pid "$1"
+	sleep 0.3
+	let_go "$keeper"
+	finishes $rmmod_pid "$1"
+	reload "$1"
+}
+
+framebuffer_device_closed_during_rmmod() {
+	for delay in 0 0.01 0.02 0.05 0.1 0.3; do
+		load "$1"
+		needs "$fb" "framebuffer device"
+		exec 3<"$fb" || fail "cannot open $fb"
+		rmmod "$1" 3<&- &
+		rmmod_pid=$!
+		sleep $delay
+		exec 3<&-
+		finishes $rmmod_pid "$1"
+	done
 	reload "$1"
 }
 
@@ -46,4 +81,5 @@ flip_in_flight() {
 	reload "$1"
 }
 
-run "$DRM_DRAIN_DRIVERS" framebuffer_device_open leased flip_in_flight
+run "$DRM_DRAIN_DRIVERS" framebuffer_device_open framebuffer_device_mapped \
+	framebuffer_device_closed_during_rmmod leased flip_in_flight

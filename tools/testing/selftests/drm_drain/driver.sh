@@ -97,15 +97,23 @@ failed_allocations() {
 	[ $n -ge 8 ] || fail "these are too few"
 }
 
-# A VA space has a callback into the driver, and holds the device.
-outlived_by_a_va_space() {
+# outlived PARAMETER...: a VA space has a callback into the driver, and holds the
+# device
+outlived() {
 	[ -f test_modules/drm_drain_gpuvm.ko ] || skip "no CONFIG_DRM_GPUVM"
 	need modprobe drm_gpuvm
-	load drm_drain_gpuvm put_ms=500
+	load drm_drain_gpuvm put_ms=500 "$@"
 	takes 500 drm_drain_gpuvm
 	logged 'frees the VA space of drm_drain_gpuvm' || fail "the VA space was not freed"
+	logged 'DRM devices behind' && fail "the driver's exit does not wait"
 	reload drm_drain_gpuvm
+	# Nobody may be in the helper either when it goes.
+	! grep -q '^drm_gpuvm [0-9]* 0 ' /proc/modules || need rmmod drm_gpuvm
 }
 
+outlived_by_a_va_space() { outlived; }
+outlived_by_a_va_space_put_in_a_timer() { outlived put_atomic=1; }
+
 run drm_drain_driver slow_release worker_with_a_busy_tail worker_with_a_sleeping_tail \
-	thread_stopped_last without_drain failed_init failed_allocations outlived_by_a_va_space
+	thread_stopped_last without_drain failed_init failed_allocations outlived_by_a_va_space \
+	outlived_by_a_va_space_put_in_a_timer

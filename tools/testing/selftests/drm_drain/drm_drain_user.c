@@ -10,6 +10,8 @@
  *   import   the same, import it into NODE2, keep only the file of that
  *   lease    lease a connector and a CRTC, keep the file of the lease
  *   flip     show a buffer, start a nonblocking page flip, and end at once
+ *   fbmap    map the framebuffer device NODE, close the file, keep writing to it
+ *   devmem   write to NODE where 64 KiB of memory are, which the device takes
  *
  * Apart from version and flip, this leaves a process behind that keeps what it
  * was told to until it gets SIGTERM, and prints its pid. Exit status 4 says that
@@ -24,7 +26,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/select.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <linux/fb.h>
 
 #include <drm/drm.h>
 #include <drm/drm_fourcc.h>
@@ -86,33 +92,69 @@ static void terminate(int sig)
 	terminated = 1;
 }
 
-/* Goes on in a child, which returns when it is terminated. */
-static void keep(void)
+static sigset_t wait_mask;
+
+/* Goes on in a child, after setup() if there is one. */
+static void keep_begin(int (*setup)(void *), void *data)
 {
-	sigset_t block, wait;
+	int ready[2], err = 0;
+	sigset_t block;
 	pid_t pid;
 
 	signal(SIGTERM, terminate);
 	sigemptyset(&block);
 	sigaddset(&block, SIGTERM);
-	sigprocmask(SIG_BLOCK, &block, &wait);
-	sigdelset(&wait, SIGTERM);
+	sigprocmask(SIG_BLOCK, &block, &wait_mask);
+	sigdelset(&wait_mask, SIGTERM);
 
+	if (pipe(ready)) {
+		perror("pipe");
+		exit(KSFT_FAIL);
+	}
 	pid = fork();
 	if (pid < 0) {
 		perror("fork");
 		exit(KSFT_FAIL);
 	}
 	if (pid) {
+		if (read(ready[0], &err, sizeof(err)) != sizeof(err))
+			err = ECHILD;
+		if (err) {
+			errno = err;
+			cannot("set up");
+		}
 		printf("%d\n", pid);
 		exit(0);
 	}
 
+	if (setup)
+		err = setup(data);
+	if (write(ready[1], &err, sizeof(err)) != sizeof(err) || err)
+		exit(KSFT_FAIL);
+	close(ready[0]);
+	close(ready[1]);
+
 	/* Whoever reads the pid waits until nobody can write any more. */
 	fclose(stdout);
 	fclose(stderr);
+}
+
+/* Goes on in a child, which returns when it is terminated. */
+static void keep(void)
+{
+	keep_begin(NULL, NULL);
 	while (!terminated)
-		sigsuspend(&wait);
+		sigsuspend(&wait_mask);
+}
+
+/* Nobody looks at the exit status of the child. */
+static void complain(const char *what)
+{
+	int fd = open("/dev/kmsg", O_WRONLY);
+
+	if (fd >= 0)
+		dprintf(fd, "<3>WARNING: drm_drain_user: %s\n", what);
+	exit(KSFT_FAIL);
 }
 
 static struct drm_mode_create_dumb create_dumb(int fd, __u32 width, __u32 height)
@@ -310,15 +352,87 @@ static void do_flip(int fd)
 	}
 }
 
+static void do_fbmap(int fd)
+{
+	const struct timespec delay = { .tv_nsec = 10 * 1000 * 1000 };
+	struct fb_fix_screeninfo fix;
+	unsigned char value = 0;
+	char *mapping;
+
+	if (ioctl(fd, FBIOGET_FSCREENINFO, &fix))
+		cannot("screen info");
+	mapping = mmap(NULL, fix.smem_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (mapping == MAP_FAILED)
+		cannot("mmap");
+	close(fd);
+
+	/* So that there is something to be drawn all the time */
+	keep_begin(NULL, NULL);
+	while (!terminated) {
+		memset(mapping, value++, fix.smem_len < 65536 ? fix.smem_len : 65536);
+		pselect(0, NULL, NULL, NULL, &delay, &wait_mask);
+	}
+}
+
+#define DEVMEM_SIZE	65536
+
+struct devmem {
+	const char *param;
+	unsigned char *memory;
+};
+
+static int give_devmem(void *data)
+{
+	struct devmem *devmem = data;
+	int fd, i;
+
+	devmem->memory = mmap(NULL, DEVMEM_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (devmem->memory == MAP_FAILED)
+		return errno;
+	for (i = 0; i < DEVMEM_SIZE; i++)
+		devmem->memory[i] = i ^ i >> 8;
+
+	fd = open(devmem->param, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	if (dprintf(fd, "%#lx\n", (unsigned long)devmem->memory) < 0)
+		return errno;
+	close(fd);
+
+	return 0;
+}
+
+static void do_devmem(const char *param)
+{
+	struct devmem devmem = { .param = param };
+	int i;
+
+	keep_begin(give_devmem, &devmem);
+	while (!terminated)
+		sigsuspend(&wait_mask);
+
+	for (i = 0; i < DEVMEM_SIZE; i++) {
+		if (devmem.memory[i] != (unsigned char)(i ^ i >> 8))
+			complain("memory was lost");
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
 	int fd, fd2 = -1;
 
 	if (argc != 3 + !strcmp(command, "import")) {
-		fprintf(stderr, "usage: %s version|mmap|export|import|lease|flip NODE [NODE2]\n",
+		fprintf(stderr,
+			"usage: %s version|mmap|export|import|lease|flip|fbmap|devmem NODE [NODE2]\n",
 			argv[0]);
 		return KSFT_FAIL;
+	}
+
+	if (!strcmp(command, "devmem")) {
+		do_devmem(argv[2]);
+		return 0;
 	}
 
 	fd = open_node(argv[2]);
@@ -337,6 +451,8 @@ int main(int argc, char **argv)
 		do_lease(fd);
 	else if (!strcmp(command, "flip"))
 		do_flip(fd);
+	else if (!strcmp(command, "fbmap"))
+		do_fbmap(fd);
 	else
 		return KSFT_FAIL;
 

@@ -125,6 +125,15 @@ waits() {
 		"stack: $(cat "/proc/$1/stack")"
 }
 
+# finishes PID DRIVER: rmmod, which has waited, returns, and the driver is gone
+finishes() {
+	wait "$1" || fail "rmmod $2 failed"
+	loaded "$2" && fail "$2 is still there"
+	[ ! -e "$node" ] || fail "$node is still there"
+	logged 'DRM devices behind' && fail "the driver's exit does not wait"
+	return 0
+}
+
 # keeping COMMAND NODE...: have a process that keeps something of the device; sets keeper
 keeping() {
 	keeper=$(./drm_drain_user "$@" 2>"$tmp/error") || {
