@@ -59,8 +59,22 @@ kcsan: setup tree ## KUnit under QEMU with KCSAN (15 minutes when cold)
 steps: setup tree ## KUnit with each patch of the series (20 minutes when cold)
 	@tools/drain/check steps
 
+.PHONY: objects
+objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (1 hour when cold)
+	@tools/drain/setup --cross
+	@tools/drain/objects
+
+.PHONY: survey
+survey: tree ## write docs/drivers.md: the modules that own DRM devices, and where they wait
+	@tools/drain/survey
+
+.PHONY: mail
+mail: tree ## write build/mail: the series, ready to be sent
+	@tools/drain/mail
+
 .PHONY: docs
-docs: setup tree ## Documentation/gpu with sphinx (10 minutes; needs python3-sphinx and graphviz)
+docs: setup tree ## Documentation/gpu with sphinx (10 minutes)
+	@tools/drain/setup --docs
 	@tools/drain/check docs
 
 .PHONY: configs
