@@ -34,7 +34,8 @@ exported() {
 	load "$1"
 	needs_card
 	keeping export "$card"
-	grep -q '1 exported dma-bufs' $DEBUGFS/dri/modules || fail "debugfs does not have the dma-buf"
+	grep -q '1 exported dma-bufs' $DEBUGFS/dri/modules ||
+		fail "debugfs does not have the dma-buf"
 	if pins_exports "$1"; then
 		refuses "$1"
 		let_go "$keeper"

@@ -26,7 +26,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/select.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,18 +45,17 @@ struct display {
 	struct drm_mode_modeinfo mode;
 };
 
-static void __attribute__((noreturn)) cannot(const char *what)
+static _Noreturn void cannot(const char *what)
 {
 	int err = errno;
 	/* Which a driver says that does not have this */
-	int missing = err == ENOSYS || err == EOPNOTSUPP || err == ENOTTY ||
-		      err == EINVAL || err == EACCES;
+	int missing = err == EOPNOTSUPP || err == ENOTTY || err == EINVAL || err == EACCES;
 
 	fprintf(stderr, "%s: %s\n", what, strerror(err));
 	exit(missing ? KSFT_SKIP : KSFT_FAIL);
 }
 
-static void __attribute__((noreturn)) missing(const char *what)
+static _Noreturn void missing(const char *what)
 {
 	fprintf(stderr, "no %s\n", what);
 	exit(KSFT_SKIP);
@@ -85,14 +83,25 @@ static __u64 ptr_u64(const void *ptr)
 	return (unsigned long)ptr;
 }
 
-static volatile sig_atomic_t terminated;
-
-static void terminate(int sig)
+/* Without a handler, it is left pending. */
+static int terminated(void)
 {
-	terminated = 1;
+	sigset_t pending;
+
+	sigpending(&pending);
+
+	return sigismember(&pending, SIGTERM);
 }
 
-static sigset_t wait_mask;
+static void wait_until_terminated(void)
+{
+	sigset_t mask;
+	int sig;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigwait(&mask, &sig);
+}
 
 /* Goes on in a child, after setup() if there is one. */
 static void keep_begin(int (*setup)(void *), void *data)
@@ -101,11 +110,9 @@ static void keep_begin(int (*setup)(void *), void *data)
 	sigset_t block;
 	pid_t pid;
 
-	signal(SIGTERM, terminate);
 	sigemptyset(&block);
 	sigaddset(&block, SIGTERM);
-	sigprocmask(SIG_BLOCK, &block, &wait_mask);
-	sigdelset(&wait_mask, SIGTERM);
+	sigprocmask(SIG_BLOCK, &block, NULL);
 
 	if (pipe(ready)) {
 		perror("pipe");
@@ -143,8 +150,7 @@ static void keep_begin(int (*setup)(void *), void *data)
 static void keep(void)
 {
 	keep_begin(NULL, NULL);
-	while (!terminated)
-		sigsuspend(&wait_mask);
+	wait_until_terminated();
 }
 
 /* Nobody looks at the exit status of the child. */
@@ -164,7 +170,12 @@ static struct drm_mode_create_dumb create_dumb(int fd, __u32 width, __u32 height
 		.height = height,
 		.bpp = 32,
 	};
+	struct drm_get_cap cap = {
+		.capability = DRM_CAP_DUMB_BUFFER,
+	};
 
+	if (ioctl(fd, DRM_IOCTL_GET_CAP, &cap) || !cap.value)
+		missing("dumb buffers");
 	if (ioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb))
 		cannot("dumb buffer");
 
@@ -368,9 +379,9 @@ static void do_fbmap(int fd)
 
 	/* So that there is something to be drawn all the time */
 	keep_begin(NULL, NULL);
-	while (!terminated) {
+	while (!terminated()) {
 		memset(mapping, value++, fix.smem_len < 65536 ? fix.smem_len : 65536);
-		pselect(0, NULL, NULL, NULL, &delay, &wait_mask);
+		nanosleep(&delay, NULL);
 	}
 }
 
@@ -409,8 +420,7 @@ static void do_devmem(const char *param)
 	int i;
 
 	keep_begin(give_devmem, &devmem);
-	while (!terminated)
-		sigsuspend(&wait_mask);
+	wait_until_terminated();
 
 	for (i = 0; i < DEVMEM_SIZE; i++) {
 		if (devmem.memory[i] != (unsigned char)(i ^ i >> 8))

@@ -52,7 +52,9 @@ insert() {
 
 nodes() { find /sys/class/drm/ | grep -oE '(card|renderD)[0-9]+$' | sort; }
 # without FILE: the lines that are not in the file, which may be empty
-without() { awk -v file="$1" 'BEGIN { while ((getline line <file) > 0) old[line] = 1 } !($0 in old)'; }
+without() {
+	awk -v file="$1" 'BEGIN { while ((getline line <file) > 0) old[line] = 1 } !($0 in old)'
+}
 fbs() { find /sys/class/graphics/ | grep -oE 'fb[0-9]+$' | sort; }
 
 # load DRIVER [PARAMETER]...: sets node (the first one it has), card (the one for
@@ -89,7 +91,8 @@ refuses() {
 	rmmod "$1" 2>/dev/null && fail "$1 could be unloaded"
 	loaded "$1" || fail "$1 is gone"
 	[ "$(state "$1")" = Live ] || fail "$1 is $(state "$1")"
-	./drm_drain_user version "${2:-$node}" >"$tmp/version" || fail "the device does not work anymore"
+	./drm_drain_user version "${2:-$node}" >"$tmp/version" ||
+		fail "the device does not work anymore"
 }
 
 unload() {
@@ -116,7 +119,8 @@ hold() {
 waits() {
 	for _ in $(seq 100); do
 		[ -d "/proc/$1" ] || fail "rmmod $2 has not waited"
-		if [ "$(state "$2")" = Unloading ] && grep -qE 'drm_module_(wait|drain)' "/proc/$1/stack"; then
+		if [ "$(state "$2")" = Unloading ] &&
+		   grep -qE 'drm_module_(wait|drain)' "/proc/$1/stack"; then
 			grep -q '^State:.*I (idle)' "/proc/$1/status" && return
 		fi
 		sleep 0.1
@@ -157,7 +161,8 @@ let_go() {
 	fail "process $1 does not end"
 }
 
-SPLAT='cut here|WARNING: |BUG: |Oops|KASAN: |INFO: (possible|task|rcu|trying)|general protection|DEADLOCK|refcount_t:|DEBUG_LOCKS_WARN|Call Trace'
+SPLAT='cut here|WARNING: |BUG: |Oops|KASAN: |INFO: (possible|task|rcu|trying)|general protection'
+SPLAT="$SPLAT|DEADLOCK|refcount_t:|DEBUG_LOCKS_WARN|Call Trace"
 
 # one TEST DRIVER
 one() {
@@ -237,9 +242,12 @@ run() {
 		exit "$KSFT_SKIP"
 	}
 	for m in drm_drain_driver drm_drain_holder; do
-		[ -f test_modules/$m.ko ] || { ktap_skip_all "no test_modules/$m.ko"; exit "$KSFT_SKIP"; }
+		[ -f test_modules/$m.ko ] || {
+			ktap_skip_all "no test_modules/$m.ko"
+			exit "$KSFT_SKIP"
+		}
 	done
-	[ -d $DEBUGFS/dri ] || mount -t debugfs debugfs $DEBUGFS
+	[ -d $DEBUGFS/dri ] || mount -t debugfs none $DEBUGFS
 	tmp=$(mktemp -d) || exit "$KSFT_FAIL"
 	trap 'rm -rf "$tmp"' EXIT
 	loaded_before=$(awk '{ printf "%s ", $1 }' /proc/modules)

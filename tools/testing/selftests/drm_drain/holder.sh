@@ -61,7 +61,8 @@ not_dropped() {
 	rmmod_pid=$!
 	waits $rmmod_pid "$1"
 	kill -9 $rmmod_pid
-	grep -q "^$1: 1 devices, draining" $DEBUGFS/dri/modules || fail "debugfs does not say draining"
+	grep -q "^$1: 1 devices, draining" $DEBUGFS/dri/modules ||
+		fail "debugfs does not say draining"
 	for other in vgem vkms; do
 		if [ "$other" != "$1" ] && ! loaded $other && modprobe $other; then
 			need rmmod $other

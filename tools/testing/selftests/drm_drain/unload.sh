@@ -38,7 +38,8 @@ unbound_with_file_open() {
 		# Some devices have their DRM device below the one that they sit on.
 		device=
 		for dir in "$parent" "$parent"/*; do
-			[ "$(basename "$(readlink -f "$dir/driver/module")")" != "$1" ] || device=$dir
+			module=$(basename "$(readlink -f "$dir/driver/module")")
+			[ "$module" != "$1" ] || device=$dir
 		done
 		if [ ! -e "$device/driver/unbind" ]; then
 			rmmod "$1"
