@@ -45,7 +45,7 @@ struct display {
 	struct drm_mode_modeinfo mode;
 };
 
-static _Noreturn void cannot(const char *what)
+static __noreturn void cannot(const char *what)
 {
 	int err = errno;
 	/* Which a driver says that does not have this */
@@ -55,7 +55,7 @@ static _Noreturn void cannot(const char *what)
 	exit(missing ? KSFT_SKIP : KSFT_FAIL);
 }
 
-static _Noreturn void missing(const char *what)
+static __noreturn void missing(const char *what)
 {
 	fprintf(stderr, "no %s\n", what);
 	exit(KSFT_SKIP);
