@@ -364,10 +364,13 @@ static void do_fbmap(int fd)
 	const struct timespec delay = { .tv_nsec = 10 * 1000 * 1000 };
 	struct fb_fix_screeninfo fix;
 	unsigned char value = 0;
+	size_t size = 65536;
 	char *mapping;
 
 	if (ioctl(fd, FBIOGET_FSCREENINFO, &fix))
 		cannot("screen info");
+	if (size > fix.smem_len)
+		size = fix.smem_len;
 	mapping = mmap(NULL, fix.smem_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (mapping == MAP_FAILED)
 		cannot("mmap");
@@ -376,7 +379,7 @@ static void do_fbmap(int fd)
 	/* So that there is something to be drawn all the time */
 	keep_begin(NULL, NULL);
 	while (!terminated()) {
-		memset(mapping, value++, fix.smem_len < 65536 ? fix.smem_len : 65536);
+		memset(mapping, value++, size);
 		nanosleep(&delay, NULL);
 	}
 }
