@@ -310,7 +310,8 @@ static void text_walk_wait(struct text_walk *walk)
 		if (!ret)
 			return;
 
-		if (time_after(jiffies, walk->start + walk->report)) {
+		/* Each task is looked at some times, be it the last of many */
+		if (timeout == HZ / 10 && time_after(jiffies, walk->start + walk->report)) {
 			pr_warn("%s:%d has waited for %u s to free the text of module %s, %s:%d %s:\n",
 				current->comm, task_pid_nr(current),
 				jiffies_to_msecs(jiffies - walk->start) / 1000,

@@ -34,7 +34,7 @@ exported() {
 	load "$1"
 	needs_card
 	keeping export "$card"
-	grep -q '1 exported dma-bufs' $DEBUGFS/dri/modules ||
+	grep -q '^ *1 exported dma-bufs' $DEBUGFS/dri/modules ||
 		fail "debugfs does not have the dma-buf"
 	if pins_exports "$1"; then
 		refuses "$1"
@@ -45,7 +45,7 @@ exported() {
 		rmmod_pid=$!
 		waits $rmmod_pid "$1"
 		[ ! -e "$node" ] || fail "$node is still there"
-		grep -q '1 exported dma-bufs' $DEBUGFS/dri/modules ||
+		grep -q '^ *1 exported dma-bufs' $DEBUGFS/dri/modules ||
 			fail "debugfs does not have the dma-buf anymore"
 		let_go "$keeper"
 		finishes $rmmod_pid "$1"

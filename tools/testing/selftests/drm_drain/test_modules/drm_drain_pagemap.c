@@ -274,7 +274,6 @@ static int drm_drain_pagemap_init_memory(struct drm_drain_pagemap_device *pdev)
 {
 	struct device *dev = pdev->drm.dev;
 	struct resource *res;
-
 	int ret;
 
 	/* Without a limit, the address for DMA is where the memory is. */
