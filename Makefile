@@ -44,7 +44,7 @@ check: setup tree ## run the tests that can be run before every change (the next
 	@tools/drain/check
 
 .PHONY: matrix
-matrix: worktree ## the selftests with every driver QEMU has a device for, with KASAN (25 minutes when cold)
+matrix: worktree ## the selftests with every driver QEMU has a device for, with KASAN (1 hour when cold)
 	@tools/drain/matrix
 
 .PHONY: kasan
