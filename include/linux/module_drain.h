@@ -39,6 +39,12 @@ bool module_drain_get(struct module_drain *drain);
 void module_drain_put(struct module_drain *drain);
 unsigned int module_drain_count(struct module_drain *drain);
 void module_drain_wait(struct module_drain *drain, unsigned int state);
+
+#ifdef CONFIG_MODULE_UNLOAD
 void module_drain_sync_text(struct module *mod);
+#else
+static inline void module_drain_sync_text(struct module *mod)
+{ }
+#endif
 
 #endif
