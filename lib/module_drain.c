@@ -286,10 +286,16 @@ static int text_walk_stopped(void *data)
  * stack may be one that cannot be read reliably at the moment, or the task may
  * have moved to another CPU while this one was asked. So look again later.
  *
- * Some stacks cannot be read for as long as the task sleeps: in a page fault, on
- * some architectures, or in generated code. It is hardly this module's then,
- * which must not wait for ever. But a task that was seen inside once has to come
- * out, and one that does not sleep will do so, or go on to where it can be read.
+ * Some stacks cannot be read for as long as the task sleeps: in generated code,
+ * or below a fault that was taken in kernel mode, where the architecture cannot
+ * follow the stack through the exception. It is hardly this module's then, which
+ * must not wait for ever. It would be if its own code took the fault, on user
+ * memory, and sleeps there for longer than the report takes to come.
+ *
+ * But a task that was seen inside once has to come out. And one that does not
+ * sleep is waited for: it will, or go on to where it can be read. Only one that
+ * is interrupted in kernel mode each time, and never leaves it, holds this up for
+ * ever, where exceptions cannot be followed. So it would a Tasks RCU grace period.
  */
 static void text_walk_wait(struct text_walk *walk)
 {
@@ -366,7 +372,9 @@ static struct task_struct *text_walk_next(int *nr)
  * This takes a few microseconds for each task in the system, plus the time until
  * the last one has left. After ten seconds, those who have not are reported; one
  * that sleeps with a stack that cannot be read, and was never seen inside, is then
- * taken to be outside. Where stacks cannot be read reliably at all
+ * taken to be outside. So code of @mod that takes a page fault after its put must
+ * not sleep there for that long, unless the architecture can follow stacks through
+ * exceptions (x86 with the ORC unwinder can). Where stacks cannot be read reliably at all
  * (!CONFIG_MODULE_DRAIN_STACKS) it is a Tasks RCU grace period instead, some
  * ten milliseconds. That covers code which neither sleeps nor reschedules
  * voluntarily between its put and its end; with PREEMPT_RT, taking a contended
