@@ -49,7 +49,8 @@ static __noreturn void cannot(const char *what)
 {
 	int err = errno;
 	/* Which a driver says that does not have this */
-	int missing = err == EOPNOTSUPP || err == ENOTTY || err == EINVAL || err == EACCES;
+	int missing = err == EOPNOTSUPP || err == ENOTTY || err == ENOSYS || err == EINVAL ||
+		      err == EACCES;
 
 	fprintf(stderr, "%s: %s\n", what, strerror(err));
 	exit(missing ? KSFT_SKIP : KSFT_FAIL);
