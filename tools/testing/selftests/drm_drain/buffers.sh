@@ -25,7 +25,7 @@ mapped() {
 # Drivers with dma-buf operations of their own, whose module those pin
 pins_exports() {
 	case $1 in
-	armada | i915 | msm | omapdrm | panfrost | panthor | tegra_drm | virtio_gpu | vmwgfx) ;;
+	armada | i915 | msm | omapdrm | panfrost | panthor | tegra_drm | virtio_gpu) ;;
 	*) return 1 ;;
 	esac
 }
