@@ -46,9 +46,12 @@ thread_stopped_last() {
 without_drain() {
 	load "$1" drain=0
 	hold
+	rmmod "$1" &
+	waits $! "$1"
 	echo worker >$HOLDER/put_from
-	echo 600 >$HOLDER/put || fail "the holder does not put"
-	takes 600 "$1"
+	echo 0 >$HOLDER/put || fail "the holder does not put"
+	wait $! || fail "rmmod failed"
+	loaded "$1" && fail "$1 is still there"
 	logged "module $1 leaves 1 DRM devices behind" || fail "no hint in the log"
 	reload "$1"
 }
