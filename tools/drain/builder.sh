@@ -151,7 +151,9 @@ leave_tree()
 copy_series()
 {
 	PATCHED=$(snapshot)
+	lock push
 	kgit -C "$LINUX" push -q --force "$REPO" \
 		"$PATCHED:refs/snapshots/$(printf %s "$LINUX" | sha256sum | cut -c1-16)" ||
 		die "cannot copy build/linux to $REPO" "is there space left?"
+	unlock push
 }
