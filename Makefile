@@ -85,7 +85,7 @@ configs: setup tree ## DRM=y, MODULES=n, MODULE_UNLOAD=n, PREEMPT_RT: build and 
 bench: worktree ## what the wait for a module's text costs, with up to 10,000 tasks
 	@tools/drain/build patched
 	@tools/drain/boot -k patched -t 300 -q '-m 3072' -l bench -- tools/drain/guest/bench
-	@sed -n 's/.*drm_drain_bench: //p; s/^.*\] \([0-9]* tasks: stacks\)/\1/p' build/results/bench.log
+	@sed -n 's/.*drm_drain_bench: //p; s/^.*\] \([0-9]* tasks: gate\)/\1/p' build/results/bench.log
 
 .PHONY: clean
 clean: ## remove this clone's kernels, logs and results

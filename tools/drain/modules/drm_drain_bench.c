@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What it costs to wait for a module's text, with many tasks in the system
+ * What the last gate of a module costs, with many tasks in the system
  */
 
+#include <linux/kprobes.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
-#include <linux/module_drain.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -41,40 +41,81 @@ static unsigned int bench_count(void)
 	return count;
 }
 
+/* From its entry to its return, for each module that is unloaded */
+static int bench_entry(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	*(ktime_t *)ri->data = ktime_get();
+
+	return 0;
+}
+
+static int bench_return(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	pr_info("%u tasks: gate %lld us\n", bench_count(),
+		ktime_us_delta(ktime_get(), *(ktime_t *)ri->data));
+
+	return 0;
+}
+
+static struct kretprobe bench_kretprobe = {
+	.kp.symbol_name = "module_drain_gate",
+	.entry_handler = bench_entry,
+	.handler = bench_return,
+	.data_size = sizeof(ktime_t),
+};
+
+static struct task_struct **task;
+
+static void bench_stop(unsigned int n)
+{
+	while (n--)
+		kthread_stop(task[n]);
+	kvfree(task);
+}
+
 static int __init bench_init(void)
 {
-	struct task_struct **task __free(kvfree) = kvcalloc(tasks, sizeof(*task), GFP_KERNEL);
-	struct module *nobody __free(kfree) = kzalloc_obj(*nobody);
-	unsigned int n, i;
-	ktime_t t[3];
+	ktime_t start;
+	unsigned int n;
+	int ret;
 
-	if (!task || !nobody)
+	task = kvcalloc(tasks, sizeof(*task), GFP_KERNEL);
+	if (tasks && !task)
 		return -ENOMEM;
 
 	for (n = 0; n < tasks; n++) {
 		task[n] = kthread_run(bench_task, NULL, "bench");
-		if (IS_ERR(task[n]))
-			break;
+		if (IS_ERR(task[n])) {
+			ret = PTR_ERR(task[n]);
+			bench_stop(n);
+			return ret;
+		}
 	}
 
-	for (i = 0; n == tasks && i < rounds; i++) {
-		t[0] = ktime_get();
-		module_drain_sync_text(nobody);
-		t[1] = ktime_get();
+	ret = register_kretprobe(&bench_kretprobe);
+	if (ret) {
+		bench_stop(n);
+		return ret;
+	}
+
+	for (n = 0; n < rounds; n++) {
+		start = ktime_get();
 		synchronize_rcu_tasks();
-		t[2] = ktime_get();
-		pr_info("%u tasks: stacks %lld us, Tasks RCU %lld us\n", bench_count(),
-			ktime_us_delta(t[1], t[0]), ktime_us_delta(t[2], t[1]));
+		pr_info("%u tasks: Tasks RCU %lld us\n", bench_count(),
+			ktime_us_delta(ktime_get(), start));
 	}
 
-	while (n--)
-		kthread_stop(task[n]);
+	return 0;
+}
 
-	/* Nothing to keep. */
-	return -EAGAIN;
+static void __exit bench_exit(void)
+{
+	unregister_kretprobe(&bench_kretprobe);
+	bench_stop(tasks);
 }
 
 module_init(bench_init);
+module_exit(bench_exit);
 
-MODULE_DESCRIPTION("Cost of waiting for a module's text");
+MODULE_DESCRIPTION("Cost of the last gate of a module");
 MODULE_LICENSE("GPL");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Take away what the wait for a module's text consists of
+ * Take away the wait for a module's text
  *
  * For the tests of that wait: they must fail with this loaded.
  */
@@ -15,15 +15,18 @@
 
 static char *text_wait = "none";
 module_param(text_wait, charp, 0444);
-MODULE_PARM_DESC(text_wait, "What to have instead of module_drain_sync_text(): none or tasks_rcu; or unreadable, to have one task's stack unreadable for it");
+MODULE_PARM_DESC(text_wait, "What to have instead of the wait after the exit function: none or tasks_rcu; or unreadable, to have one task's stack unreadable for it");
 
-static void weaken_none(struct module *mod)
+static int weaken_none(struct module *mod)
 {
+	return 0;
 }
 
-static void weaken_tasks_rcu(struct module *mod)
+static int weaken_tasks_rcu(struct module *mod)
 {
 	synchronize_rcu_tasks();
+
+	return 0;
 }
 
 static int weaken_unreadable(stack_trace_consume_fn consume_entry, void *cookie,
@@ -55,7 +58,7 @@ static void weaken_post_handler(struct kprobe *kp, struct pt_regs *regs, unsigne
 }
 
 static struct kprobe weaken_kprobe = {
-	.symbol_name = "module_drain_sync_text",
+	.symbol_name = "module_drain_gate",
 	.pre_handler = weaken_pre_handler,
 	.post_handler = weaken_post_handler,
 };
@@ -85,5 +88,5 @@ static void __exit weaken_exit(void)
 module_init(weaken_init);
 module_exit(weaken_exit);
 
-MODULE_DESCRIPTION("Take away what the wait for a module's text consists of");
+MODULE_DESCRIPTION("Take away the wait for a module's text");
 MODULE_LICENSE("GPL");
