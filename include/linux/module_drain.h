@@ -3,48 +3,57 @@
 #define _LINUX_MODULE_DRAIN_H
 
 #include <linux/completion.h>
+#include <linux/llist.h>
 #include <linux/refcount.h>
 #include <linux/types.h>
 
 struct module;
 struct module_drain;
-struct task_struct;
 
 /**
- * typedef module_drain_report_t - tell what a drain waits for
- * @drain: the drain
- * @waiter: the task that waits
- * @secs: since when, in seconds
+ * struct module_drain_ops - a subsystem that counts objects of modules
  */
-typedef void (*module_drain_report_t)(struct module_drain *drain,
-				      struct task_struct *waiter,
-				      unsigned int secs);
+struct module_drain_ops {
+	/** @name: what is counted, in the plural, for messages */
+	const char *name;
+	/**
+	 * @report: print the objects that a long wait waits for. Called in
+	 * process context, may sleep.
+	 */
+	void (*report)(struct module_drain *drain);
+	/**
+	 * @free: free the memory of the drain. Called by the module loader, in
+	 * process context, when the module's text is about to be freed.
+	 */
+	void (*free)(struct module_drain *drain);
+};
 
 /**
  * struct module_drain - live objects whose release runs code of one module
  *
- * Set up with module_drain_init(). All members are private.
+ * Set up with module_drain_add(). All members are private.
  */
 struct module_drain {
-	/* private: one for the module, gone once draining began, and one per object */
+	/* private: in &module.drains */
+	struct llist_node node;
+	struct module *mod;
+	const struct module_drain_ops *ops;
+	/* One for the module, gone once draining began, and one per object */
 	refcount_t count;
 	unsigned long flags;
 	struct completion drained;
-	module_drain_report_t report;
 };
 
-void module_drain_init(struct module_drain *drain, module_drain_report_t report);
-bool module_drain_closed(struct module_drain *drain);
+struct module_drain *module_drain_find(struct module *mod, const struct module_drain_ops *ops);
+struct module_drain *module_drain_add(struct module_drain *drain, struct module *mod,
+				      const struct module_drain_ops *ops);
+struct module *module_drain_owner(const void *data);
 bool module_drain_get(struct module_drain *drain);
 void module_drain_put(struct module_drain *drain);
 unsigned int module_drain_count(struct module_drain *drain);
-void module_drain_wait(struct module_drain *drain, unsigned int state);
+void module_drain_wait(struct module_drain *drain);
 
-#ifdef CONFIG_MODULE_UNLOAD
-void module_drain_sync_text(struct module *mod);
-#else
-static inline void module_drain_sync_text(struct module *mod)
-{ }
-#endif
+/* For the module loader */
+int module_drain_wait_state(struct module_drain *drain, unsigned int state);
 
 #endif

@@ -22,24 +22,33 @@ struct waiter {
 	struct module_drain *drain;
 	struct completion returned;
 	struct task_struct *task;
+	int ret;
 };
 
 struct module_drain_test {
+	struct module module;
 	struct module_drain drain;
 	struct completion reported;
-	struct task_struct *reported_waiter;
 	/* What a failed test has not given back */
 	int objects;
 	struct waiter waiters[2];
 };
 
-static void report(struct module_drain *drain, struct task_struct *waiter, unsigned int secs)
+static void report(struct module_drain *drain)
 {
 	struct module_drain_test *ctx = container_of(drain, struct module_drain_test, drain);
 
-	ctx->reported_waiter = waiter;
 	complete(&ctx->reported);
 }
+
+static const struct module_drain_ops ops = {
+	.name = "mock objects",
+	.report = report,
+};
+
+static const struct module_drain_ops other_ops = {
+	.name = "other objects",
+};
 
 static bool get_object(struct kunit *test)
 {
@@ -67,24 +76,29 @@ static int waiter_fn(void *data)
 	/* Kernel threads ignore signals otherwise. */
 	allow_signal(SIGKILL);
 
-	module_drain_wait(waiter->drain, TASK_IDLE | TASK_FREEZABLE);
+	module_drain_wait(waiter->drain);
 	complete(&waiter->returned);
 
 	return 0;
 }
 
-static void start_waiter(struct kunit *test, struct waiter *waiter)
+static void start_waiter_fn(struct kunit *test, struct waiter *waiter, int (*fn)(void *data))
 {
 	struct module_drain_test *ctx = test->priv;
 	struct task_struct *task;
 
 	waiter->drain = &ctx->drain;
 	init_completion(&waiter->returned);
-	task = kthread_create(waiter_fn, waiter, "module_drain_test");
+	task = kthread_create(fn, waiter, "module_drain_test");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
 
 	waiter->task = get_task_struct(task);
 	wake_up_process(task);
+}
+
+static void start_waiter(struct kunit *test, struct waiter *waiter)
+{
+	start_waiter_fn(test, waiter, waiter_fn);
 }
 
 /* Is asleep in module_drain_wait(), and stays there */
@@ -92,8 +106,7 @@ static bool waits(struct waiter *waiter)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(DEADLINE_MS);
 
-	while (!module_drain_closed(waiter->drain) ||
-	       !(READ_ONCE(waiter->task->__state) & TASK_UNINTERRUPTIBLE)) {
+	while (!(READ_ONCE(waiter->task->__state) & TASK_UNINTERRUPTIBLE)) {
 		if (completion_done(&waiter->returned) || time_after(jiffies, deadline))
 			return false;
 		fsleep(1000);
@@ -252,10 +265,61 @@ static void module_drain_test_reports(struct kunit *test)
 
 	KUNIT_EXPECT_NE(test, 0, wait_for_completion_timeout(&ctx->reported,
 							     msecs_to_jiffies(DEADLINE_MS)));
-	KUNIT_EXPECT_PTR_EQ(test, ctx->reported_waiter, waiter->task);
 
 	put_object(test);
 	KUNIT_EXPECT_TRUE(test, returned(waiter));
+}
+
+static void module_drain_test_find(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+	struct module_drain other;
+
+	KUNIT_EXPECT_PTR_EQ(test, module_drain_find(&ctx->module, &ops), &ctx->drain);
+	KUNIT_EXPECT_NULL(test, module_drain_find(&ctx->module, &other_ops));
+
+	KUNIT_EXPECT_PTR_EQ(test, module_drain_add(&other, &ctx->module, &ops), &ctx->drain);
+	KUNIT_EXPECT_PTR_EQ(test, module_drain_add(&other, &ctx->module, &other_ops), &other);
+	KUNIT_EXPECT_PTR_EQ(test, module_drain_find(&ctx->module, &ops), &ctx->drain);
+	KUNIT_EXPECT_PTR_EQ(test, module_drain_find(&ctx->module, &other_ops), &other);
+}
+
+/* What was allocated belongs to no module, and this test to its own, if it is one. */
+static void module_drain_test_owner(struct kunit *test)
+{
+	KUNIT_EXPECT_NULL(test, module_drain_owner(test->priv));
+	KUNIT_EXPECT_PTR_EQ(test, module_drain_owner(&ops), THIS_MODULE);
+}
+
+/* The module loader's wait, which a fatal signal ends. It can be repeated. */
+static int killable_fn(void *data)
+{
+	struct waiter *waiter = data;
+
+	allow_signal(SIGKILL);
+	waiter->ret = module_drain_wait_state(waiter->drain,
+					      TASK_KILLABLE | TASK_NOLOAD | TASK_FREEZABLE);
+	complete(&waiter->returned);
+
+	return 0;
+}
+
+static void module_drain_test_killed(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+	struct waiter *waiter = &ctx->waiters[0];
+
+	KUNIT_ASSERT_TRUE(test, get_object(test));
+	start_waiter_fn(test, waiter, killable_fn);
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
+
+	send_sig(SIGKILL, waiter->task, 1);
+	KUNIT_ASSERT_TRUE(test, returned(waiter));
+	KUNIT_EXPECT_EQ(test, waiter->ret, -ERESTARTSYS);
+	KUNIT_EXPECT_FALSE(test, get_object(test));
+
+	put_object(test);
+	KUNIT_EXPECT_EQ(test, module_drain_wait_state(&ctx->drain, TASK_IDLE), 0);
 }
 
 struct timer_put {
@@ -307,7 +371,8 @@ static int module_drain_test_init(struct kunit *test)
 	if (!ctx)
 		return -ENOMEM;
 
-	module_drain_init(&ctx->drain, report);
+	strscpy(ctx->module.name, "mock");
+	module_drain_add(&ctx->drain, &ctx->module, &ops);
 	init_completion(&ctx->reported);
 	test->priv = ctx;
 
@@ -343,6 +408,9 @@ static struct kunit_case module_drain_test_cases[] = {
 	KUNIT_CASE(module_drain_test_two_waiters),
 	KUNIT_CASE(module_drain_test_wait_again),
 	KUNIT_CASE(module_drain_test_signal),
+	KUNIT_CASE(module_drain_test_killed),
+	KUNIT_CASE(module_drain_test_find),
+	KUNIT_CASE(module_drain_test_owner),
 	KUNIT_CASE(module_drain_test_count),
 	KUNIT_CASE_SLOW(module_drain_test_reports),
 	KUNIT_CASE(module_drain_test_last_put_from_softirq),
@@ -358,5 +426,6 @@ static struct kunit_suite module_drain_test_suite = {
 
 kunit_test_suite(module_drain_test_suite);
 
+MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 MODULE_DESCRIPTION("KUnit tests for the module drain");
 MODULE_LICENSE("GPL");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 
+#include <linux/printk.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -7,7 +8,6 @@
 #include <linux/stacktrace.h>
 
 #include <drm/drm_device.h>
-#include <drm/drm_print.h>
 
 #include "drm_internal.h"
 
@@ -26,8 +26,7 @@ struct drm_dev_ref {
 
 /*
  * The history of a device's references. There is nothing that ties a put to the
- * get it belongs to, so this is one entry for each place: who looks for a leak
- * finds the place that took more references than its counterpart dropped.
+ * get it belongs to, so this is one entry for each place. A leak shows as a place that took more references than its counterpart dropped.
  */
 struct drm_dev_refs {
 	/* Protects all the rest, taken in interrupts, too */
@@ -114,7 +113,7 @@ void drm_dev_refs_add(struct drm_device *dev, int count)
 }
 
 /* @dev must not be released meanwhile. */
-void drm_dev_refs_print(struct drm_device *dev, struct drm_printer *p)
+void drm_dev_refs_print(struct drm_device *dev)
 {
 	struct drm_dev_refs *refs = dev->managed.refs;
 	unsigned long *entries;
@@ -128,13 +127,13 @@ void drm_dev_refs_print(struct drm_device *dev, struct drm_printer *p)
 		scoped_guard(raw_spinlock_irqsave, &refs->lock)
 			ref = refs->ref[i];
 
-		drm_printf(p, "    %d references %s, the last one by %s:%d, at\n", abs(ref.count),
+		pr_warn("[drm]     %d references %s, the last one by %s:%d, at\n", abs(ref.count),
 			   ref.count < 0 ? "dropped" : "taken", ref.comm, ref.pid);
 		nr = stack_depot_fetch(ref.stack, &entries);
 		while (nr--)
-			drm_printf(p, "      %pS\n", (void *)*entries++);
+			pr_warn("[drm]       %pS\n", (void *)*entries++);
 	}
 
 	if (refs->lost)
-		drm_printf(p, "    %u more not remembered\n", refs->lost);
+		pr_warn("[drm]     %u more not remembered\n", refs->lost);
 }

@@ -1,33 +1,22 @@
 // SPDX-License-Identifier: MIT
 
-#define pr_fmt(fmt) "[drm] " fmt
-
-#include <kunit/visibility.h>
-
-#include <linux/debugfs.h>
+#include <linux/cleanup.h>
 #include <linux/export.h>
+#include <linux/fs.h>
 #include <linux/list.h>
 #include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/mutex.h>
-#include <linux/notifier.h>
-#include <linux/rcupdate.h>
 #include <linux/sched.h>
-#include <linux/seq_file.h>
 #include <linux/slab.h>
-#include <linux/workqueue.h>
-#include <linux/string.h>
 
-#include <drm/drm_client.h>
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
-#include <drm/drm_file.h>
 #include <drm/drm_module.h>
 #include <drm/drm_print.h>
 
 #include "drm_internal.h"
-#include "drm_trace.h"
 
 /**
  * DOC: unloading
@@ -35,8 +24,8 @@
  * Releasing a &drm_device runs code of its driver: &drm_driver.release, the
  * &drmm_add_action callbacks, the destroy functions of mode objects. So the
  * driver's module must not go away before its last device has been released,
- * and anybody may hold the last reference: an open file, another driver that
- * imported a buffer, a &drm_gpuvm, a worker.
+ * and any code in the kernel may hold the last reference: another driver, a
+ * &drm_gpuvm, a worker.
  *
  * The DRM core therefore counts the devices of every module. The rules are:
  *
@@ -44,352 +33,294 @@
  *   in memory. No module reference is needed on top. What the code may still do
  *   with the device is another question, see drm_dev_enter().
  *
+ * - For what user space holds, like open files and exported dma-bufs: it pins the
+ *   module as ever, and removing the module fails with EBUSY. Waiting is for
+ *   references that the kernel holds. It would be wrong for files, since the task
+ *   that waits may be the one that has them open.
+ *
  * - For drivers: the module's exit function calls drm_module_drain() after it
  *   unregistered the driver and before it destroys what is needed for releasing
  *   a device: caches, workqueues, and other globals. drm_module_pci_driver() and
  *   the other helpers here do this for their users.
  *
- * The driver is the module that &drm_driver.fops belongs to. Other modules which
+ * The module of a device is the one that its &struct drm_driver is part of. If
+ * that was allocated, it is the owner of &drm_driver.fops. Other modules which
  * provide parts of the device, like bridges, have to see to it themselves that
- * they are not needed anymore.
+ * they are not needed any more.
  *
- * Devices that are still out when the exit function has returned, because the
- * driver does not call drm_module_drain(), are waited for right after it. This is
- * a last resort: what the exit function has destroyed is missing by then.
- *
- * The module's text is not freed either before every task has left it, those
- * that dropped a reference on the device included. Helper modules stay as long
- * as the driver that calls them does. Those that drop references on devices
- * themselves use drm_module_helper(), to stay as long as somebody is on the way
- * out of that. What a module runs in threads and workers of its own, helper
- * modules included, must come to an end in its exit function, as always.
- *
- * Both of these waits after the exit function hold the lock of the module
- * notifiers. If one takes long, a module that registers a module notifier is
- * stopped, and all modules that are loaded or unloaded after that one.
- *
- * A drain that takes long tells in the kernel log which devices it waits for and
- * who is known to use them. The file "modules" in the dri directory of debugfs
- * has the same at any time, for all modules.
+ * The module loader waits once more when the exit function has returned, see
+ * module_drain_gate(): for devices of drivers that do not call
+ * drm_module_drain(), whose exit function may have destroyed what the release
+ * uses, and until every task has left the module's text, those included that
+ * dropped a reference on the device. Helper modules stay as long as the driver
+ * that calls them does. Those that drop references on devices themselves use
+ * MODULE_DRAIN_TEXT(). The threads and workers of a module must come to an end in
+ * its exit function, as always.
  */
 
 /**
- * struct drm_module - a module that has, or had, DRM devices
+ * struct drm_drain - a module that has, or had, DRM devices
  *
- * Comes into being with the module's first device, or with its drain, and lasts
- * until the module's text is about to be freed. There is no reference count:
- * every device that points here is counted in @drain, and the only code that
- * frees a &struct drm_module waits for that count first.
+ * Made with the module's first device, or with its drain, and freed by the
+ * module loader when the module's text is about to be freed. There is no
+ * reference count: every device that points here is counted in @base, and the
+ * module loader waits for that count first.
  */
-struct drm_module {
-	/** @link: in drm_modules, protected by drm_modules_lock */
-	struct list_head link;
-	/** @owner: the module */
-	struct module *owner;
-	/** @drain: one count for each device that was not released yet */
-	struct module_drain drain;
-	/** @lock: protects @devices and the members of those */
-	struct mutex lock;
-	/** @devices: the &struct drm_module_device, oldest first */
+struct drm_drain {
+	/** @base: one count for each device that was not released yet */
+	struct module_drain base;
+	/** @devices: the devices, by &drm_device.managed.link */
 	struct list_head devices;
-	/** @refused: a device that came too late was reported, drm_modules_lock */
+	/** @fops: the &struct drm_drain_fops */
+	struct list_head fops;
+	/** @refused: a device that came too late was reported */
 	bool refused;
 };
 
 /**
- * struct drm_module_device - a DRM device of a module
+ * struct drm_drain_fops - file operations that pin the module
  *
- * Not a part of the &drm_device because it is needed until that was freed.
+ * For a device whose &drm_driver.fops do not. Needed until the last file that was
+ * opened with them is gone, which may be later than the device.
  */
-struct drm_module_device {
-	/** @link: in &drm_module.devices */
+struct drm_drain_fops {
+	/** @link: in &drm_drain.fops */
 	struct list_head link;
-	/** @module: the module, which this is counted in */
-	struct drm_module *module;
-	/** @dev: the device, or NULL once its release began */
-	struct drm_device *dev;
-	/** @releaser: the task that releases the device */
-	struct task_struct *releaser;
-	/** @name: the name of the parent device */
-	char name[];
+	/** @driver: the driver's */
+	const struct file_operations *driver;
+	/** @fops: a copy of them, with the right owner */
+	struct file_operations fops;
 };
 
-/* Protects drm_modules. Taken before drm_module.lock. */
-static DEFINE_MUTEX(drm_modules_lock);
-static LIST_HEAD(drm_modules);
+/*
+ * Protects all members of &struct drm_drain but @base, and keeps the devices in
+ * @devices from being freed. Nothing is allocated with it held, since memory reclaim
+ * may release a device.
+ */
+static DEFINE_MUTEX(drm_drain_lock);
+
+/* How many devices a report names */
+#define DRM_DRAIN_REPORT_MAX	10
 
 #ifdef CONFIG_LOCKDEP
 /*
- * Held while a device is released and taken by who waits for that, to find the
- * locks that would turn this into a deadlock, even if nobody has to wait.
+ * Held while a device is released and taken by those who wait for that, to find
+ * the locks that would turn this into a deadlock, even if nobody has to wait.
  */
-static struct lockdep_map drm_module_release_map =
-	STATIC_LOCKDEP_MAP_INIT("drm_dev_release", &drm_module_release_map);
+static struct lockdep_map drm_drain_release_map =
+	STATIC_LOCKDEP_MAP_INIT("drm_dev_release", &drm_drain_release_map);
 #endif
 
-/* Only who may use the files and clients of a device is told, nobody is waited for. */
-static void drm_module_print_users(struct drm_device *dev, struct drm_printer *p)
+static void drm_drain_report(struct module_drain *base)
 {
-	struct drm_client_dev *client;
-	struct drm_file *file;
+	struct drm_drain *drain = container_of(base, struct drm_drain, base);
+	struct drm_device *dev;
+	int n = 0;
 
-	if (mutex_trylock(&dev->filelist_mutex)) {
-		list_for_each_entry(file, &dev->filelist, lhead) {
-			struct task_struct *task;
+	guard(mutex)(&drm_drain_lock);
 
-			guard(rcu)();
-			task = pid_task(rcu_dereference(file->pid), PIDTYPE_TGID);
-			drm_printf(p, "    open file of %s:%d\n", task ? task->comm : "<exited>",
-				   pid_nr(rcu_dereference(file->pid)));
+	list_for_each_entry(dev, &drain->devices, managed.link) {
+		if (n++ == DRM_DRAIN_REPORT_MAX) {
+			pr_warn("[drm]   and %u more\n",
+				module_drain_count(base) - DRM_DRAIN_REPORT_MAX);
+			break;
 		}
-		mutex_unlock(&dev->filelist_mutex);
-	}
-
-	if (mutex_trylock(&dev->clientlist_mutex)) {
-		list_for_each_entry(client, &dev->clientlist, list)
-			drm_printf(p, "    in-kernel client %s\n", client->name);
-		mutex_unlock(&dev->clientlist_mutex);
-	}
-
-	if (atomic_read(&dev->managed.exports))
-		drm_printf(p, "    %d exported dma-bufs\n", atomic_read(&dev->managed.exports));
-}
-
-static void drm_module_print(struct drm_module *module, struct drm_printer *p)
-{
-	struct drm_module_device *mdev;
-
-	/*
-	 * Keeps what is not being released yet from being so. All that is done
-	 * meanwhile is to print, no other lock is waited for.
-	 */
-	guard(mutex)(&module->lock);
-
-	list_for_each_entry(mdev, &module->devices, link) {
-		struct drm_device *dev = mdev->dev;
-		struct drm_minor *minor;
-
-		if (!dev) {
-			drm_printf(p, "  %s: being released by %s:%d\n", mdev->name,
-				   mdev->releaser->comm, task_pid_nr(mdev->releaser));
+		if (dev->managed.releaser) {
+			pr_warn("[drm]   a device is being released by %s:%d\n",
+				dev->managed.releaser->comm, task_pid_nr(dev->managed.releaser));
 			continue;
 		}
-
-		minor = dev->primary ?: dev->accel;
-		drm_printf(p, "  %s: minor %d%s, %u references%s\n", mdev->name,
-			   minor ? minor->index : -1, dev->registered ? "" : ", not registered",
-			   kref_read(&dev->ref),
-			   work_pending(&dev->managed.release_work) ? ", release is queued" : "");
-		drm_module_print_users(dev, p);
-		drm_dev_refs_print(dev, p);
+		pr_warn("[drm]   %s: %u references%s\n", dev_name(dev->dev),
+			kref_read(&dev->ref), dev->registered ? "" : ", not registered");
+		drm_dev_refs_print(dev);
 	}
 }
 
-static void drm_module_printfn(struct drm_printer *p, struct va_format *vaf)
+static void drm_drain_free(struct module_drain *base)
 {
-	pr_warn("%pV", vaf);
+	struct drm_drain *drain = container_of(base, struct drm_drain, base);
+	struct drm_drain_fops *fops, *next;
+
+	list_for_each_entry_safe(fops, next, &drain->fops, link)
+		kfree(fops);
+	kfree(drain);
 }
 
-static void drm_module_report(struct module_drain *drain, struct task_struct *waiter,
-			      unsigned int secs)
+static const struct module_drain_ops drm_drain_ops = {
+	.name = "DRM devices",
+	.report = drm_drain_report,
+	.free = drm_drain_free,
+};
+
+static struct drm_drain *drm_drain_find_or_create(struct module *owner, gfp_t gfp)
 {
-	struct drm_module *module = container_of(drain, struct drm_module, drain);
-	struct drm_printer p = { .printfn = drm_module_printfn };
+	struct module_drain *base = module_drain_find(owner, &drm_drain_ops);
+	struct drm_drain *new;
 
-	pr_warn("%s:%d has waited for %u s until the DRM devices of module %s are released:\n",
-		waiter->comm, task_pid_nr(waiter), secs, module_name(module->owner));
-	drm_module_print(module, &p);
-}
+	if (base)
+		return container_of(base, struct drm_drain, base);
 
-static struct drm_module *drm_module_find(const struct module *owner)
-{
-	struct drm_module *module;
-
-	lockdep_assert_held(&drm_modules_lock);
-
-	list_for_each_entry(module, &drm_modules, link) {
-		if (module->owner == owner)
-			return module;
-	}
-
-	return NULL;
-}
-
-static struct drm_module *drm_module_find_or_create(struct module *owner, gfp_t gfp)
-{
-	struct drm_module *module = drm_module_find(owner);
-
-	if (module)
-		return module;
-
-	module = kzalloc_obj(*module, gfp);
-	if (!module)
+	new = kzalloc_obj(*new, gfp);
+	if (!new)
 		return NULL;
+	INIT_LIST_HEAD(&new->devices);
+	INIT_LIST_HEAD(&new->fops);
 
-	module->owner = owner;
-	module_drain_init(&module->drain, drm_module_report);
-	mutex_init(&module->lock);
-	INIT_LIST_HEAD(&module->devices);
-	list_add_tail(&module->link, &drm_modules);
+	base = module_drain_add(&new->base, owner, &drm_drain_ops);
+	if (base != &new->base)
+		kfree(new);
 
-	return module;
+	return container_of(base, struct drm_drain, base);
+}
+
+/* The driver's file operations do not pin its module. A copy of them will. */
+static int drm_drain_own_fops(struct drm_drain *drain, struct drm_device *dev)
+{
+	const struct file_operations *driver = dev->driver->fops;
+	struct drm_drain_fops *new __free(kfree) = kzalloc_obj(*new);
+	struct drm_drain_fops *fops;
+
+	if (!new)
+		return -ENOMEM;
+
+	guard(mutex)(&drm_drain_lock);
+
+	list_for_each_entry(fops, &drain->fops, link) {
+		if (fops->driver == driver)
+			goto found;
+	}
+
+	pr_warn("[drm] module %s is not the owner of its file operations, files pin it all the same\n",
+		module_name(drain->base.mod));
+	fops = no_free_ptr(new);
+	fops->driver = driver;
+	fops->fops = *driver;
+	fops->fops.owner = drain->base.mod;
+	list_add(&fops->link, &drain->fops);
+found:
+	dev->managed.fops = &fops->fops;
+
+	return 0;
 }
 
 /*
- * Account for a device that is about to be initialized. Returns NULL for devices
- * without an owner, like those of built-in drivers, or an error. This is where the
- * owner of the device is settled, drivers are known to change &drm_device.driver
- * later.
+ * Account for a device that is about to be initialized. The module is settled here,
+ * since drivers may change &drm_device.driver later.
  */
-struct drm_module_device *drm_module_new_device(const struct drm_driver *driver,
-						struct device *parent)
+int drm_drain_add_device(struct drm_device *dev)
 {
-	struct module *owner = driver->fops ? driver->fops->owner : NULL;
-	const char *name = dev_name(parent) ?: "";
-	size_t size = strlen(name) + 1;
-	struct drm_module_device *mdev;
-	struct drm_module *module;
+	const struct drm_driver *driver = dev->driver;
+	struct drm_drain *drain;
+	struct module *owner;
+	int ret;
 
+	owner = module_drain_owner(driver);
+	if (!owner && driver->fops)
+		owner = driver->fops->owner;
 	if (!owner)
-		return NULL;
+		owner = THIS_MODULE;
+	/* All is built in. */
+	if (!owner)
+		return 0;
 
-	mdev = kzalloc_flex(*mdev, name, size);
-	if (!mdev)
-		return ERR_PTR(-ENOMEM);
-	INIT_LIST_HEAD(&mdev->link);
-	memcpy(mdev->name, name, size);
+	drain = drm_drain_find_or_create(owner, GFP_KERNEL);
+	if (!drain)
+		return -ENOMEM;
 
-	guard(mutex)(&drm_modules_lock);
-
-	module = drm_module_find_or_create(owner, GFP_KERNEL);
-	if (!module) {
-		kfree(mdev);
-		return ERR_PTR(-ENOMEM);
+	if (driver->fops && driver->fops->owner != owner) {
+		ret = drm_drain_own_fops(drain, dev);
+		if (ret)
+			return ret;
 	}
 
-	if (!module_drain_get(&module->drain)) {
-		if (!module->refused)
-			pr_err("module %s is being unloaded, no new device for %s\n",
-			       module_name(owner), name);
-		module->refused = true;
-		kfree(mdev);
-		return ERR_PTR(-ENODEV);
-	}
-	mdev->module = module;
+	guard(mutex)(&drm_drain_lock);
 
-	return mdev;
+	if (!module_drain_get(&drain->base)) {
+		if (!drain->refused)
+			pr_err("[drm] module %s is being unloaded, no new device for %s\n",
+			       module_name(owner), dev_name(dev->dev));
+		drain->refused = true;
+		return -ENODEV;
+	}
+	dev->managed.drain = drain;
+	list_add_tail(&dev->managed.link, &drain->devices);
+
+	return 0;
 }
 
-/* The device has been initialized and can be shown. */
-void drm_module_add_device(struct drm_module_device *mdev, struct drm_device *dev)
+/* The last reference is gone. Reports do not look into the device any more. */
+void drm_drain_begin_release(struct drm_device *dev)
 {
-	dev->managed.module_device = mdev;
-	if (!mdev)
+	if (!dev->managed.drain)
 		return;
 
-	mdev->dev = dev;
-	scoped_guard(mutex, &mdev->module->lock)
-		list_add_tail(&mdev->link, &mdev->module->devices);
-	trace_drm_module_device_add(module_name(mdev->module->owner), mdev->name);
-}
-
-/* The last reference is gone. From here on the device is not looked at anymore. */
-struct drm_module_device *drm_module_release_begin(struct drm_device *dev)
-{
-	struct drm_module_device *mdev = dev->managed.module_device;
-
-	if (!mdev)
-		return NULL;
-
-	scoped_guard(mutex, &mdev->module->lock) {
-		mdev->dev = NULL;
-		mdev->releaser = get_task_struct(current);
-	}
-	lock_map_acquire_read(&drm_module_release_map);
-
-	return mdev;
-}
-
-/* The device has been freed. */
-void drm_module_release_end(struct drm_module_device *mdev)
-{
-	if (!mdev)
-		return;
-
-	lock_map_release(&drm_module_release_map);
-	trace_drm_module_device_release(module_name(mdev->module->owner), mdev->name);
-	drm_module_free_device(mdev);
+	scoped_guard(mutex, &drm_drain_lock)
+		dev->managed.releaser = current;
+	lock_map_acquire_read(&drm_drain_release_map);
 }
 
 /*
- * The counterpart of drm_module_new_device(). The module may be unloaded once it
- * was called, and neither @mdev nor code of the driver may be used afterwards.
+ * The device is released but for its memory. When that is gone, too, the count is
+ * to be given back with drm_drain_put().
  */
-void drm_module_free_device(struct drm_module_device *mdev)
+struct drm_drain *drm_drain_end_release(struct drm_device *dev)
 {
-	struct drm_module *module;
+	struct drm_drain *drain = dev->managed.drain;
 
-	if (!mdev)
-		return;
+	if (!drain)
+		return NULL;
 
-	module = mdev->module;
-	scoped_guard(mutex, &module->lock)
-		list_del(&mdev->link);
-	if (mdev->releaser)
-		put_task_struct(mdev->releaser);
-	kfree(mdev);
-	module_drain_put(&module->drain);
+	lock_map_release(&drm_drain_release_map);
+	scoped_guard(mutex, &drm_drain_lock)
+		list_del(&dev->managed.link);
+
+	return drain;
 }
 
-static bool drm_module_releasing(struct drm_module *module)
+/* The driver's module may be unloaded from here on, and @drain be freed. */
+void drm_drain_put(struct drm_drain *drain)
 {
-	struct drm_module_device *mdev;
+	if (drain)
+		module_drain_put(&drain->base);
+}
 
-	guard(mutex)(&module->lock);
+static bool drm_drain_is_releaser(struct drm_drain *drain)
+{
+	struct drm_device *dev;
 
-	list_for_each_entry(mdev, &module->devices, link) {
-		if (mdev->releaser == current)
+	guard(mutex)(&drm_drain_lock);
+
+	list_for_each_entry(dev, &drain->devices, managed.link) {
+		if (dev->managed.releaser == current)
 			return true;
 	}
 
 	return false;
 }
 
-static void drm_module_wait(struct drm_module *module, unsigned int state)
-{
-	lock_map_acquire(&drm_module_release_map);
-	lock_map_release(&drm_module_release_map);
-
-	trace_drm_module_drain_begin(module_name(module->owner),
-				     module_drain_count(&module->drain));
-	module_drain_wait(&module->drain, state);
-	trace_drm_module_drain_end(module_name(module->owner));
-}
-
 /**
  * drm_module_drain - wait until all DRM devices of a module have been released
- * @owner: the module, usually THIS_MODULE
+ * @owner: THIS_MODULE
  *
  * To be called from the module's exit function (or from the error path of its
  * init function, if that may have left devices behind) after the driver has been
- * unregistered, and before anything is destroyed that releasing a device needs.
+ * unregistered, and before anything is destroyed that releasing a device needs. A
+ * module can only wait for its own devices.
  *
- * When this function returns, every DRM device that was created with a driver
- * whose &drm_driver.fops belong to @owner has been released:
- * &drm_driver.release has returned, all managed actions have run, and the memory
- * of the device has been freed, no matter who dropped the last reference. From
- * the call on there are no new devices, devm_drm_dev_alloc() and its siblings
- * return -ENODEV.
+ * When this function returns, every DRM device that was created with a
+ * &struct drm_driver of @owner has been released: &drm_driver.release has
+ * returned, all managed actions have run, and the memory of the device has been
+ * freed, no matter who dropped the last reference. From the call on there are no
+ * new devices, devm_drm_dev_alloc() and its siblings return -ENODEV.
  *
- * Waits for as long as it takes, that is until all users of the device are
- * gone. Signals make no difference. A wait that takes long is reported in the
- * kernel log with the devices and their known users. Does nothing for built-in
- * code.
+ * The wait ends when the last reference on each device is gone, no matter how
+ * long that takes. Signals make no difference. A wait of 10 seconds is reported in
+ * the kernel log with the devices, and again whenever its time has doubled. The
+ * function does nothing for built-in code.
  *
- * Not all code of the module has necessarily come to its end: the caller of the
- * last drm_dev_put() may still have to return. The DRM core waits for this after
- * the exit function, see module_drain_sync_text() for the limits of that on
- * architectures without reliable stack traces.
+ * The caller of the last drm_dev_put() may still have to return from it, possibly
+ * to code of the module. The module loader waits for this after the exit
+ * function, see module_drain_gate().
  *
  * Context: May sleep. The caller must not hold a lock that is taken when a device
  * is released, which lockdep checks, and must not be called from there, which is
@@ -397,117 +328,23 @@ static void drm_module_wait(struct drm_module *module, unsigned int state)
  */
 void drm_module_drain(struct module *owner)
 {
-	struct drm_module *module;
+	struct drm_drain *drain;
 
 	if (!owner)
 		return;
-
-	/* Even without a device yet, there must not be one from now on. */
-	scoped_guard(mutex, &drm_modules_lock)
-		module = drm_module_find_or_create(owner, GFP_KERNEL | __GFP_NOFAIL);
-
-	if (WARN(drm_module_releasing(module), "releasing a DRM device cannot wait for itself\n"))
+	if (WARN(owner->state == MODULE_STATE_LIVE, "%s is not being unloaded\n",
+		 module_name(owner)))
 		return;
 
-	/*
-	 * @module stays valid without the lock: it is freed by
-	 * drm_module_going() alone, which runs for @owner after its exit or
-	 * failed init function, of which this is a part.
-	 */
-	drm_module_wait(module, TASK_IDLE | TASK_FREEZABLE);
+	/* Even without a device yet, there must be none from now on. */
+	drain = drm_drain_find_or_create(owner, GFP_KERNEL | __GFP_NOFAIL);
+	if (WARN(drm_drain_is_releaser(drain), "releasing a DRM device cannot wait for itself\n"))
+		return;
+
+	lock_map_acquire(&drm_drain_release_map);
+	lock_map_release(&drm_drain_release_map);
+
+	/* The module loader frees @drain after this module's exit function. */
+	module_drain_wait(&drain->base);
 }
 EXPORT_SYMBOL(drm_module_drain);
-
-/*
- * The last gate: the exit or the failed init function of @owner has returned,
- * its text is still there.
- */
-VISIBLE_IF_KUNIT void drm_module_going(struct module *owner)
-{
-	struct drm_module *module;
-	unsigned int late;
-
-	scoped_guard(mutex, &drm_modules_lock)
-		module = drm_module_find(owner);
-	if (!module)
-		return;
-
-	late = module_drain_count(&module->drain);
-	if (late)
-		pr_notice("module %s leaves %u DRM devices behind, waiting; it should call drm_module_drain() before\n",
-			  module_name(owner), late);
-
-	/*
-	 * Unsafe, since the module notifiers' lock is held, see the comment on
-	 * the last resort at the top. It is no better if this is not frozen.
-	 */
-	drm_module_wait(module, TASK_IDLE | TASK_FREEZABLE_UNSAFE);
-
-	/* There may be tasks that have yet to leave drm_dev_put() and its caller. */
-	module_drain_sync_text(owner);
-
-	/* The exit function's own was too early for what those have queued. */
-	rcu_barrier();
-
-	/* The address of the module may be that of another one from here on. */
-	scoped_guard(mutex, &drm_modules_lock)
-		list_del(&module->link);
-	kfree(module);
-}
-EXPORT_SYMBOL_IF_KUNIT(drm_module_going);
-
-static int drm_module_notify(struct notifier_block *nb, unsigned long state, void *data)
-{
-	if (state == MODULE_STATE_GOING)
-		drm_module_going(data);
-
-	return NOTIFY_DONE;
-}
-
-static struct notifier_block drm_module_nb = {
-	.notifier_call = drm_module_notify,
-	/* Ahead of those that dismantle what code in the module might still use */
-	.priority = INT_MAX,
-};
-
-#ifdef CONFIG_DEBUG_FS
-static int modules_show(struct seq_file *m, void *unused)
-{
-	struct drm_printer p = drm_seq_file_printer(m);
-	struct drm_module *module;
-
-	guard(mutex)(&drm_modules_lock);
-
-	list_for_each_entry(module, &drm_modules, link) {
-		drm_printf(&p, "%s: %u devices%s\n", module_name(module->owner),
-			   module_drain_count(&module->drain),
-			   module_drain_closed(&module->drain) ? ", draining" : "");
-		drm_module_print(module, &p);
-	}
-
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(modules);
-
-void drm_module_debugfs_init(struct dentry *root)
-{
-	debugfs_create_file("modules", 0444, root, NULL, &modules_fops);
-}
-#endif
-
-int drm_module_init(void)
-{
-	return register_module_notifier(&drm_module_nb);
-}
-
-void drm_module_exit(void)
-{
-	/*
-	 * All modules with devices depended on this one and are gone, but a
-	 * task that dropped the last reference on a device which did not belong
-	 * to a module may not have left drm_dev_put() yet.
-	 */
-	unregister_module_notifier(&drm_module_nb);
-	WARN_ON(!list_empty(&drm_modules));
-	module_drain_sync_text(THIS_MODULE);
-}

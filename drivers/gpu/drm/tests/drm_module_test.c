@@ -15,12 +15,12 @@
 #include <linux/hrtimer.h>
 #include <linux/kref.h>
 #include <linux/kthread.h>
+#include <linux/llist.h>
 #include <linux/module.h>
+#include <linux/module_drain.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
-
-#include "../drm_internal.h"
 
 /* How long a drain that must not end is watched, once it waits */
 #define STILL_DRAINING_MS	20
@@ -42,6 +42,15 @@ struct mock_module {
 	int released;
 	int released_when_drained;
 };
+
+/* The end of the module, where nothing is waited for any more */
+static void mock_going(struct module *module)
+{
+	struct module_drain *drain, *next;
+
+	llist_for_each_entry_safe(drain, next, llist_del_all(&module->drains), node)
+		drain->ops->free(drain);
+}
 
 static void mock_set_owner(struct mock_module *mock, struct module *owner)
 {
@@ -311,7 +320,7 @@ static void drm_test_module_drain_ignores_other_module(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->released, 0);
 
 	mock_put(mock, drm);
-	drm_module_going(other);
+	mock_going(other);
 }
 
 static void drm_test_module_no_device_while_draining(struct kunit *test)
@@ -424,28 +433,11 @@ static void drm_test_module_address_reused(struct kunit *test)
 	struct drm_device *drm;
 
 	drm_module_drain(&mock->module);
-	drm_module_going(&mock->module);
+	mock_going(&mock->module);
 
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 	mock_put(mock, drm);
-}
-
-static void drm_test_module_going_drains(struct kunit *test)
-{
-	struct mock_module *mock = test->priv;
-	struct drm_device *drm;
-
-	drm = mock_device(mock);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
-
-	mock->drain = drm_module_going;
-	start_drain(mock);
-	KUNIT_EXPECT_TRUE(test, drains(mock));
-
-	mock_put(mock, drm);
-	KUNIT_ASSERT_TRUE(test, drained(mock));
-	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
 }
 
 static void drm_test_module_put_deferred(struct kunit *test)
@@ -505,6 +497,37 @@ static void drm_test_module_put_deferred_from_hardirq(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
 }
 
+/* This would be the end of the module's devices, while it is not unloaded. */
+static void drm_test_module_drain_live_module(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+
+	mock->module.state = MODULE_STATE_LIVE;
+	kunit_warning_suppress(test) {
+		drm_module_drain(&mock->module);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	KUNIT_EXPECT_FALSE(test, refuses_devices(mock));
+}
+
+/* What pins the module is the driver's owner, whatever becomes of the driver. */
+static void drm_test_module_owner(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct drm_device *drm;
+
+	drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+	KUNIT_EXPECT_PTR_EQ(test, drm_dev_owner(drm), &mock->module);
+	mock_put(mock, drm);
+
+	mock->driver.fops = NULL;
+	drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+	KUNIT_EXPECT_NULL(test, drm_dev_owner(drm));
+	mock_put(mock, drm);
+}
+
 /* This would wait for itself. */
 static void drain_self_fn(struct drm_device *drm, void *data)
 {
@@ -556,7 +579,8 @@ static int drm_module_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, mock->parent);
 
 	mock->test = test;
-	strscpy(mock->module.name, "mock", sizeof(mock->module.name));
+	strscpy(mock->module.name, "mock");
+	mock->module.state = MODULE_STATE_GOING;
 	mock_set_owner(mock, &mock->module);
 	mock->driver.driver_features = DRIVER_MODESET;
 	mock->driver.release = mock_release;
@@ -582,7 +606,7 @@ static void drm_module_test_exit(struct kunit *test)
 		kthread_stop(mock->drainer);
 		put_task_struct(mock->drainer);
 	}
-	drm_module_going(&mock->module);
+	mock_going(&mock->module);
 }
 
 static struct kunit_case drm_module_tests[] = {
@@ -600,9 +624,10 @@ static struct kunit_case drm_module_tests[] = {
 	KUNIT_CASE(drm_test_module_driver_exchanged),
 	KUNIT_CASE(drm_test_module_no_fops),
 	KUNIT_CASE(drm_test_module_address_reused),
-	KUNIT_CASE(drm_test_module_going_drains),
 	KUNIT_CASE(drm_test_module_put_deferred),
 	KUNIT_CASE(drm_test_module_put_deferred_from_hardirq),
+	KUNIT_CASE(drm_test_module_drain_live_module),
+	KUNIT_CASE(drm_test_module_owner),
 	KUNIT_CASE(drm_test_module_drain_from_release),
 	KUNIT_CASE(drm_test_module_drain_from_deferred_release),
 	{}
@@ -617,6 +642,5 @@ static struct kunit_suite drm_module_test_suite = {
 
 kunit_test_suite(drm_module_test_suite);
 
-MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 MODULE_DESCRIPTION("Test cases for counting and draining the DRM devices of a module");
 MODULE_LICENSE("GPL");

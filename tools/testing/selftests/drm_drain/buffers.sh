@@ -1,79 +1,27 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Buffers outlive the file that they were made with. A mapping pins the driver's
-# module, an exported buffer only holds the DRM device.
+# Buffers outlive the file that they were made with, and pin the driver's module. This
+# needs nothing that other kernels do not have.
 
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
 
-needs_card() {
-	[ "$card" ] && return
-	rmmod "$driver"
-	skip "$driver has no primary node"
-}
-
 mapped() {
 	load "$1"
-	needs_card
-	keeping mmap "$card"
-	refuses "$1"
-	let_go "$keeper"
-	unload "$1"
-	reload "$1"
-}
-
-# Drivers with dma-buf operations of their own, whose module those pin
-pins_exports() {
-	case $1 in
-	armada | i915 | msm | omapdrm | panfrost | panthor | tegra_drm | virtio_gpu) ;;
-	*) return 1 ;;
-	esac
+	has card "$card"
+	held_mapping "$1" mmap "$card"
 }
 
 exported() {
 	load "$1"
-	needs_card
-	keeping export "$card"
-	grep -q '^ *1 exported dma-bufs' $DEBUGFS/dri/modules ||
-		fail "debugfs does not have the dma-buf"
-	if pins_exports "$1"; then
-		refuses "$1"
-		let_go "$keeper"
-		unload "$1"
-	else
-		rmmod "$1" &
-		rmmod_pid=$!
-		waits $rmmod_pid "$1"
-		[ ! -e "$node" ] || fail "$node is still there"
-		grep -q '^ *1 exported dma-bufs' $DEBUGFS/dri/modules ||
-			fail "debugfs does not have the dma-buf anymore"
-		let_go "$keeper"
-		finishes $rmmod_pid "$1"
-	fi
-	reload "$1"
+	has card "$card"
+	held "$1" export "$card"
 }
 
-# The last one goes at any time.
-exported_until_rmmod() {
-	for delay in 0 0.01 0.02 0.05 0.1 0.3; do
-		load "$1"
-		needs_card
-		keeping export "$card"
-		first=$keeper
-		keeping export "$card"
-		{
-			sleep $delay
-			kill "$first" "$keeper"
-		} &
-		for _ in $(seq 500); do
-			rmmod "$1" 2>/dev/null && break
-			sleep 0.01
-		done
-		wait
-		loaded "$1" && fail "$1 is still there"
-		logged 'DRM devices behind' && fail "the driver's exit does not wait"
-	done
-	reload "$1"
+exported_and_mapped() {
+	load "$1"
+	has card "$card"
+	held_mapping "$1" mapbuf "$card"
 }
 
 # second DRIVER: another driver, to exchange buffers with; sets other and other_card
@@ -81,41 +29,42 @@ second() {
 	other=
 	[ "$1" = vgem ] || ! modinfo vgem >/dev/null 2>&1 || other=vgem
 	[ "$other" ] || other=vkms
-	loaded $other && skip "$other is loaded already"
+	if loaded $other; then
+		! loaded "$1" || rmmod "$1"
+		skip "$other is loaded already"
+	fi
 	mine=$node my_card=$card
-	(load $other) || skip "no second driver: $(cat "$tmp/reason")"
+	(load $other) || {
+		[ $? -eq "$KSFT_SKIP" ] || fail "the second driver does not load"
+		! loaded "$1" || rmmod "$1"
+		skip "no second driver: $(cat "$tmp/reason")"
+	}
 	other_card=/dev/dri/$(nodes | grep card | grep -vxF "${card#/dev/dri/}" | tail -n 1)
 	node=$mine card=$my_card
 }
 
-# The second driver has a buffer of the first one, and uses it to the end.
+# The second driver has a buffer of the first one, which pins both.
 imported() {
 	load "$1"
-	needs_card
+	has card "$card"
 	second "$1"
 	keeping import "$card" "$other_card"
+	refuses "$1"
 	refuses "$other" "$other_card"
-	if pins_exports "$1"; then
-		refuses "$1"
-		let_go "$keeper"
-		need rmmod "$other"
-		unload "$1"
-	else
-		rmmod "$1" &
-		rmmod_pid=$!
-		waits $rmmod_pid "$1"
-		refuses "$other" "$other_card"
-		let_go "$keeper"
-		need rmmod "$other"
-		finishes $rmmod_pid "$1"
-	fi
+	let_go "$keeper"
+	for module in "$1" "$other"; do
+		refuses_itself "$module" import "$card" "$other_card"
+		refuses_heir "$module" import "$card" "$other_card"
+	done
+	need rmmod "$other"
+	unload "$1"
 	reload "$1"
 }
 
 # Both have a buffer of the other one, and are unloaded at once when that ends.
 exchanged() {
 	load "$1"
-	needs_card
+	has card "$card"
 	second "$1"
 	keeping import "$card" "$other_card"
 	first=$keeper
@@ -136,4 +85,4 @@ exchanged() {
 	reload "$1"
 }
 
-run "$DRM_DRAIN_DRIVERS" mapped exported exported_until_rmmod imported exchanged
+run "$DRM_DRAIN_DRIVERS" mapped exported exported_and_mapped imported exchanged

@@ -2,22 +2,38 @@
 /*
  * What a user of a DRM device can have of it when the file is closed, or is not
  *
- * Usage: drm_drain_user COMMAND NODE [NODE2]
+ * Usage: drm_drain_user [-d MODULE | -x MODULE] COMMAND NODE [NODE2]
  *
  *   version  print the name of the driver
+ *   flip     show a buffer, start a nonblocking page flip, and end at once
+ *
+ *   file     keep the file
  *   mmap     map a dumb buffer, close the file
  *   export   export a dumb buffer, close the file, keep the dma-buf
- *   import   the same, import it into NODE2, keep only the file of that
+ *   mapbuf   the same, map the dma-buf, and close that too
+ *   import   export a dumb buffer, import it into NODE2, keep only the file of that
  *   lease    lease a connector and a CRTC, keep the file of the lease
- *   flip     show a buffer, start a nonblocking page flip, and end at once
+ *   fb       keep the file of the framebuffer device NODE
  *   fbmap    map the framebuffer device NODE, close the file, keep writing to it
+ *   syncobj  keep the file of a syncobj, close the file
+ *   outfence keep the sync_file of a commit that is done, close the file
+ *   infence  keep a fence that a commit waits for, and the file
+ *   closing  keep such a fence, while another process closes the file
+ *   fence    keep a fence on a buffer (of vgem), its sync_file, and the file
+ *   open     keep the file of anything else
  *   devmem   write to NODE where 64 KiB of memory are, which the device takes
  *
- * Apart from version and flip, this leaves a process behind that keeps what it
- * was told to until it gets SIGTERM, and prints its pid. Exit status 4 says that
- * the device does not have what is needed.
+ * The commands from file on leave a process behind that keeps what it was told to
+ * until it gets SIGTERM, and print its pid. The process uses it a last time then, and
+ * writes a warning to the kernel's log if that fails. With -d, there is no such
+ * process: the command itself calls delete_module(), wants that to be refused, uses
+ * what it has once more, and ends. With -x, it becomes rmmod, which inherits all the
+ * files.
+ *
+ * Exit status 4 says that the device does not have what is needed.
  */
 
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -26,31 +42,51 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/dma-buf.h>
 #include <linux/fb.h>
+#include <linux/sync_file.h>
 
 #include <drm/drm.h>
 #include <drm/drm_fourcc.h>
 #include <drm/drm_mode.h>
+#include <drm/vgem_drm.h>
 
 #include "kselftest.h"
 
 #define ARRAY_LEN(a)	(sizeof(a) / sizeof((a)[0]))
 
+#define SW_SYNC		"/sys/kernel/debug/sync/sw_sync"
+
+/* As in drivers/dma-buf/sw_sync.c, there is no header */
+struct sw_sync_create_fence_data {
+	__u32 value;
+	char name[32];
+	__s32 fence;
+};
+
+#define SW_SYNC_IOC_CREATE_FENCE	_IOWR('W', 0, struct sw_sync_create_fence_data)
+#define SW_SYNC_IOC_INC			_IOW('W', 1, __u32)
+
 struct display {
 	__u32 connector;
 	__u32 crtc;
+	__u32 plane;
 	struct drm_mode_modeinfo mode;
 };
+
+static const char *delete_name, *rmmod_name;
 
 static __noreturn void cannot(const char *what)
 {
 	int err = errno;
 	/* Which a driver says that does not have this */
-	int missing = err == EOPNOTSUPP || err == ENOTTY || err == ENOSYS || err == EINVAL ||
-		      err == EACCES;
+	int missing = err == EOPNOTSUPP || err == ENOTTY;
 
 	fprintf(stderr, "%s: %s\n", what, strerror(err));
 	exit(missing ? KSFT_SKIP : KSFT_FAIL);
@@ -99,9 +135,38 @@ static void wait_until_terminated(void)
 	sigset_t mask;
 	int sig;
 
+	if (delete_name)
+		return;
+
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigwait(&mask, &sig);
+}
+
+static __noreturn void become_rmmod(void)
+{
+	int fd, flags;
+
+	for (fd = STDERR_FILENO + 1; fd < 64; fd++) {
+		flags = fcntl(fd, F_GETFD);
+		if (flags >= 0)
+			fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC);
+	}
+	execlp("rmmod", "rmmod", rmmod_name, NULL);
+	perror("rmmod");
+	exit(KSFT_SKIP);
+}
+
+static void delete_refused(void)
+{
+	if (!syscall(SYS_delete_module, delete_name, O_NONBLOCK)) {
+		fprintf(stderr, "the module could be deleted\n");
+		exit(KSFT_FAIL);
+	}
+	if (errno != EWOULDBLOCK && errno != EBUSY) {
+		perror("delete_module");
+		exit(KSFT_FAIL);
+	}
 }
 
 /* Goes on in a child, after setup() if there is one. */
@@ -110,6 +175,18 @@ static void keep_begin(int (*setup)(void *), void *data)
 	int ready[2], err = 0;
 	sigset_t block;
 	pid_t pid;
+
+	if (delete_name || rmmod_name) {
+		err = setup ? setup(data) : 0;
+		if (err) {
+			errno = err;
+			cannot("set up");
+		}
+		if (rmmod_name)
+			become_rmmod();
+		delete_refused();
+		return;
+	}
 
 	sigemptyset(&block);
 	sigaddset(&block, SIGTERM);
@@ -157,10 +234,11 @@ static void keep(void)
 /* Nobody looks at the exit status of the child. */
 static void complain(const char *what)
 {
+	const char *error = strerror(errno);
 	int fd = open("/dev/kmsg", O_WRONLY);
 
 	if (fd >= 0)
-		dprintf(fd, "<3>WARNING: drm_drain_user: %s\n", what);
+		dprintf(fd, "<3>WARNING: drm_drain_user: %s: %s\n", what, error);
 	exit(KSFT_FAIL);
 }
 
@@ -179,11 +257,10 @@ static struct drm_mode_create_dumb create_dumb(int fd, __u32 width, __u32 height
 	return dumb;
 }
 
-static int export_dumb(int fd)
+static int export_handle(int fd, __u32 handle)
 {
-	struct drm_mode_create_dumb dumb = create_dumb(fd, 64, 64);
 	struct drm_prime_handle prime = {
-		.handle = dumb.handle,
+		.handle = handle,
 		.flags = DRM_CLOEXEC | DRM_RDWR,
 	};
 
@@ -191,6 +268,15 @@ static int export_dumb(int fd)
 		cannot("export");
 
 	return prime.fd;
+}
+
+static int export_dumb(int fd, __u64 *size)
+{
+	struct drm_mode_create_dumb dumb = create_dumb(fd, 64, 64);
+
+	*size = dumb.size;
+
+	return export_handle(fd, dumb.handle);
 }
 
 static void find_display(int fd, struct display *display)
@@ -236,19 +322,188 @@ static void find_display(int fd, struct display *display)
 	missing("connected display");
 }
 
+static __u32 create_fb(int fd, const struct drm_mode_modeinfo *mode)
+{
+	struct drm_mode_create_dumb dumb = create_dumb(fd, mode->hdisplay, mode->vdisplay);
+	struct drm_mode_fb_cmd2 fb = {
+		.width = mode->hdisplay,
+		.height = mode->vdisplay,
+		.pixel_format = DRM_FORMAT_XRGB8888,
+		.handles = { dumb.handle },
+		.pitches = { dumb.pitch },
+	};
+
+	if (ioctl(fd, DRM_IOCTL_MODE_ADDFB2, &fb))
+		cannot("framebuffer");
+
+	return fb.fb_id;
+}
+
+static void set_mode(int fd, struct display *display)
+{
+	struct drm_mode_crtc crtc = {
+		.mode_valid = 1,
+		.count_connectors = 1,
+	};
+
+	find_display(fd, display);
+	crtc.crtc_id = display->crtc;
+	crtc.mode = display->mode;
+	crtc.set_connectors_ptr = ptr_u64(&display->connector);
+	crtc.fb_id = create_fb(fd, &display->mode);
+	if (ioctl(fd, DRM_IOCTL_MODE_SETCRTC, &crtc))
+		cannot("modeset");
+}
+
+/* The display is on then, and its primary plane is known. */
+static void set_mode_atomic(int fd, struct display *display)
+{
+	struct drm_set_client_cap cap = {
+		.capability = DRM_CLIENT_CAP_ATOMIC,
+		.value = 1,
+	};
+	__u32 planes[64];
+	struct drm_mode_get_plane_res res = {
+		.plane_id_ptr = ptr_u64(planes),
+		.count_planes = ARRAY_LEN(planes),
+	};
+	__u32 i;
+
+	if (ioctl(fd, DRM_IOCTL_SET_CLIENT_CAP, &cap))
+		cannot("atomic");
+	set_mode(fd, display);
+	if (ioctl(fd, DRM_IOCTL_MODE_GETPLANERESOURCES, &res))
+		cannot("planes");
+	for (i = 0; i < res.count_planes; i++) {
+		struct drm_mode_get_plane plane = {
+			.plane_id = planes[i],
+		};
+
+		if (!ioctl(fd, DRM_IOCTL_MODE_GETPLANE, &plane) &&
+		    plane.crtc_id == display->crtc) {
+			display->plane = planes[i];
+			return;
+		}
+	}
+
+	fprintf(stderr, "no plane shows the buffer\n");
+	exit(KSFT_FAIL);
+}
+
+static __u32 property(int fd, __u32 object, __u32 type, const char *name)
+{
+	__u32 ids[64];
+	__u64 values[64];
+	struct drm_mode_obj_get_properties list = {
+		.props_ptr = ptr_u64(ids),
+		.prop_values_ptr = ptr_u64(values),
+		.count_props = ARRAY_LEN(ids),
+		.obj_id = object,
+		.obj_type = type,
+	};
+	__u32 i;
+
+	if (ioctl(fd, DRM_IOCTL_MODE_OBJ_GETPROPERTIES, &list))
+		cannot("properties");
+	for (i = 0; i < list.count_props; i++) {
+		struct drm_mode_get_property prop = {
+			.prop_id = ids[i],
+		};
+
+		if (!ioctl(fd, DRM_IOCTL_MODE_GETPROPERTY, &prop) && !strcmp(prop.name, name))
+			return ids[i];
+	}
+
+	missing(name);
+}
+
+/* Show another buffer when there is in_fence (if not -1), give *out_fence (if not NULL) */
+static void commit(int fd, struct display *display, int in_fence, __s32 *out_fence)
+{
+	__u32 fb_id = property(fd, display->plane, DRM_MODE_OBJECT_PLANE, "FB_ID");
+	__u32 objects[2] = { display->plane };
+	__u32 counts[2] = { 1 };
+	__u32 props[3] = { fb_id };
+	__u64 values[3] = { create_fb(fd, &display->mode) };
+	struct drm_mode_atomic atomic = {
+		.count_objs = 1,
+		.objs_ptr = ptr_u64(objects),
+		.count_props_ptr = ptr_u64(counts),
+		.props_ptr = ptr_u64(props),
+		.prop_values_ptr = ptr_u64(values),
+	};
+
+	if (in_fence >= 0) {
+		props[1] = property(fd, display->plane, DRM_MODE_OBJECT_PLANE, "IN_FENCE_FD");
+		values[1] = in_fence;
+		counts[0] = 2;
+		atomic.flags |= DRM_MODE_ATOMIC_NONBLOCK;
+	}
+	if (out_fence) {
+		objects[1] = display->crtc;
+		props[counts[0]] = property(fd, display->crtc, DRM_MODE_OBJECT_CRTC,
+					    "OUT_FENCE_PTR");
+		values[counts[0]] = ptr_u64(out_fence);
+		counts[1] = 1;
+		atomic.count_objs = 2;
+	}
+	if (ioctl(fd, DRM_IOCTL_MODE_ATOMIC, &atomic))
+		cannot("commit");
+}
+
+static int fence_status(int fd)
+{
+	struct sync_file_info info = {};
+
+	return ioctl(fd, SYNC_IOC_FILE_INFO, &info) ? -errno : info.status;
+}
+
+static int version(int fd, char *name, size_t size)
+{
+	struct drm_version version = {
+		.name = name,
+		.name_len = size - 1,
+	};
+
+	return ioctl(fd, DRM_IOCTL_VERSION, &version);
+}
+
 static void do_version(int fd)
 {
 	char name[64] = "";
-	struct drm_version version = {
-		.name = name,
-		.name_len = sizeof(name) - 1,
-	};
 
-	if (ioctl(fd, DRM_IOCTL_VERSION, &version)) {
+	if (version(fd, name, sizeof(name))) {
 		perror("version");
 		exit(KSFT_FAIL);
 	}
 	printf("%s\n", name);
+}
+
+static void do_flip(int fd)
+{
+	struct drm_mode_crtc_page_flip flip = {
+		.flags = DRM_MODE_PAGE_FLIP_EVENT,
+	};
+	struct display display;
+	int i;
+
+	set_mode(fd, &display);
+	flip.crtc_id = display.crtc;
+	flip.fb_id = create_fb(fd, &display.mode);
+	/* The second one may find that the first is still busy, as it should be. */
+	for (i = 0; i < 2; i++) {
+		if (ioctl(fd, DRM_IOCTL_MODE_PAGE_FLIP, &flip) && errno != EBUSY)
+			cannot("page flip");
+	}
+}
+
+static void do_file(int fd)
+{
+	char name[64];
+
+	keep();
+	if (version(fd, name, sizeof(name)))
+		complain("version");
 }
 
 static void do_mmap(int fd)
@@ -274,25 +529,57 @@ static void do_mmap(int fd)
 
 static void do_export(int fd)
 {
-	export_dumb(fd);
+	struct dma_buf_sync sync = {
+		.flags = DMA_BUF_SYNC_RW | DMA_BUF_SYNC_START,
+	};
+	__u64 size;
+	int buf = export_dumb(fd, &size);
+
 	close(fd);
 	keep();
+	if (lseek(buf, 0, SEEK_END) != (off_t)size)
+		complain("size of the dma-buf");
+	if (ioctl(buf, DMA_BUF_IOCTL_SYNC, &sync))
+		complain("begin access to the dma-buf");
+	sync.flags = DMA_BUF_SYNC_RW | DMA_BUF_SYNC_END;
+	if (ioctl(buf, DMA_BUF_IOCTL_SYNC, &sync))
+		complain("end access to the dma-buf");
+}
+
+static void do_mapbuf(int fd)
+{
+	__u64 size;
+	int buf = export_dumb(fd, &size);
+	char *mapping;
+
+	close(fd);
+	mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, buf, 0);
+	if (mapping == MAP_FAILED)
+		cannot("mmap");
+	close(buf);
+	memset(mapping, 0x55, size);
+
+	keep();
+	memset(mapping, 0xaa, size);
 }
 
 static void do_import(int fd, int fd2)
 {
+	__u64 size;
 	struct drm_prime_handle prime = {
-		.fd = export_dumb(fd),
+		.fd = export_dumb(fd, &size),
+		.flags = DRM_CLOEXEC | DRM_RDWR,
 	};
 
-	if (ioctl(fd2, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime)) {
-		if (errno == ENODEV)	/* virtio-gpu has no use for other devices' memory */
-			missing("import of foreign memory");
-		cannot("import");
-	}
+	/* What a driver says that has no use for other devices' memory depends on the driver. */
+	if (ioctl(fd2, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime))
+		missing("import of foreign memory");
 	close(prime.fd);
 	close(fd);
 	keep();
+	/* What it came from is its exporter's dma-buf again. */
+	if (ioctl(fd2, DRM_IOCTL_PRIME_HANDLE_TO_FD, &prime))
+		complain("export the imported buffer");
 }
 
 static void do_lease(int fd)
@@ -302,6 +589,7 @@ static void do_lease(int fd)
 	};
 	struct display display;
 	__u32 objects[2];
+	char name[64];
 
 	find_display(fd, &display);
 	objects[0] = display.connector;
@@ -312,52 +600,17 @@ static void do_lease(int fd)
 		cannot("lease");
 	close(fd);
 	keep();
+	if (version(lease.fd, name, sizeof(name)))
+		complain("version");
 }
 
-static __u32 create_fb(int fd, const struct drm_mode_modeinfo *mode)
+static void do_fb(int fd)
 {
-	struct drm_mode_create_dumb dumb = create_dumb(fd, mode->hdisplay, mode->vdisplay);
-	struct drm_mode_fb_cmd2 fb = {
-		.width = mode->hdisplay,
-		.height = mode->vdisplay,
-		.pixel_format = DRM_FORMAT_XRGB8888,
-		.handles = { dumb.handle },
-		.pitches = { dumb.pitch },
-	};
+	struct fb_fix_screeninfo fix;
 
-	if (ioctl(fd, DRM_IOCTL_MODE_ADDFB2, &fb))
-		cannot("framebuffer");
-
-	return fb.fb_id;
-}
-
-static void do_flip(int fd)
-{
-	struct drm_mode_crtc_page_flip flip = {
-		.flags = DRM_MODE_PAGE_FLIP_EVENT,
-	};
-	struct drm_mode_crtc crtc = {
-		.mode_valid = 1,
-		.count_connectors = 1,
-	};
-	struct display display;
-	int i;
-
-	find_display(fd, &display);
-	crtc.crtc_id = display.crtc;
-	crtc.mode = display.mode;
-	crtc.set_connectors_ptr = ptr_u64(&display.connector);
-	crtc.fb_id = create_fb(fd, &display.mode);
-	if (ioctl(fd, DRM_IOCTL_MODE_SETCRTC, &crtc))
-		cannot("modeset");
-
-	flip.crtc_id = display.crtc;
-	flip.fb_id = create_fb(fd, &display.mode);
-	/* The second one may find that the first is still busy, as it should be. */
-	for (i = 0; i < 2; i++) {
-		if (ioctl(fd, DRM_IOCTL_MODE_PAGE_FLIP, &flip) && errno != EBUSY)
-			cannot("page flip");
-	}
+	keep();
+	if (ioctl(fd, FBIOGET_FSCREENINFO, &fix))
+		complain("screen info");
 }
 
 static void do_fbmap(int fd)
@@ -378,11 +631,210 @@ static void do_fbmap(int fd)
 	close(fd);
 
 	/* So that there is something to be drawn all the time */
+	memset(mapping, value++, size);
 	keep_begin(NULL, NULL);
-	while (!terminated()) {
+	do {
 		memset(mapping, value++, size);
 		nanosleep(&delay, NULL);
+	} while (!delete_name && !terminated());
+}
+
+static void do_syncobj(int fd)
+{
+	struct drm_syncobj_create create = {};
+	struct drm_syncobj_handle handle = {};
+
+	if (ioctl(fd, DRM_IOCTL_SYNCOBJ_CREATE, &create))
+		cannot("syncobj");
+	handle.handle = create.handle;
+	if (ioctl(fd, DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, &handle)) {
+		perror("syncobj file");
+		exit(KSFT_FAIL);
 	}
+	close(fd);
+	keep();
+}
+
+static void do_outfence(int fd)
+{
+	const struct timespec delay = { .tv_nsec = 10 * 1000 * 1000 };
+	struct display display;
+	__s32 fence = -1;
+	int i;
+
+	set_mode_atomic(fd, &display);
+	commit(fd, &display, -1, &fence);
+	for (i = 0; i < 500 && !fence_status(fence); i++)
+		nanosleep(&delay, NULL);
+	if (fence_status(fence) != 1) {
+		fprintf(stderr, "the status of the fence is %d\n", fence_status(fence));
+		exit(KSFT_FAIL);
+	}
+	close(fd);
+	/* The lock of the fence is in the device, so it must not be asked or polled later. */
+	keep();
+}
+
+/*
+ * A fence of ours, for which a commit waits then. Returns what signals it. When a process
+ * ends, its files are released in the reverse order, and this has to be the first one:
+ * the device's file waits for the commit.
+ */
+static int commit_waiting(int fd)
+{
+	struct sw_sync_create_fence_data data = {
+		.value = 1,
+		.name = "drm_drain_user",
+	};
+	int timeline = open(SW_SYNC, O_RDWR | O_CLOEXEC);
+	struct display display;
+
+	if (timeline < 0)
+		missing("CONFIG_SW_SYNC");
+	set_mode_atomic(fd, &display);
+	if (ioctl(timeline, SW_SYNC_IOC_CREATE_FENCE, &data)) {
+		perror("sw_sync");
+		exit(KSFT_FAIL);
+	}
+	commit(fd, &display, data.fence, NULL);
+	close(data.fence);
+
+	return timeline;
+}
+
+static void do_infence(int fd)
+{
+	int timeline = commit_waiting(fd);
+	__u32 one = 1;
+	char name[64];
+
+	keep();
+	if (version(fd, name, sizeof(name)))
+		complain("version");
+	if (ioctl(timeline, SW_SYNC_IOC_INC, &one))
+		complain("signal the fence");
+}
+
+struct closing {
+	int fd;
+	int timeline;
+	pid_t pid;
+};
+
+/* That process is inside close() for as long as the commit waits. */
+static int start_closing(void *data)
+{
+	const struct timespec delay = { .tv_nsec = 100 * 1000 * 1000 };
+	struct closing *closing = data;
+
+	closing->pid = fork();
+	if (closing->pid < 0)
+		return errno;
+	if (!closing->pid) {
+		sigset_t mask;
+
+		close(closing->timeline);
+		fclose(stdout);
+		fclose(stderr);
+		sigfillset(&mask);
+		sigprocmask(SIG_SETMASK, &mask, NULL);
+		nanosleep(&delay, NULL);
+		close(closing->fd);
+		_exit(0);
+	}
+	close(closing->fd);
+
+	return 0;
+}
+
+static void do_closing(int fd)
+{
+	const struct timespec delay = { .tv_nsec = 500 * 1000 * 1000 };
+	struct closing closing = {
+		.fd = fd,
+		.timeline = commit_waiting(fd),
+	};
+	__u32 one = 1;
+
+	keep_begin(start_closing, &closing);
+	nanosleep(&delay, NULL);
+	wait_until_terminated();
+	if (waitpid(closing.pid, NULL, WNOHANG))
+		complain("the file was closed while a commit waits");
+	if (ioctl(closing.timeline, SW_SYNC_IOC_INC, &one))
+		complain("signal the fence");
+	if (waitpid(closing.pid, NULL, 0) != closing.pid)
+		complain("wait until the file is closed");
+}
+
+static void do_fence(int fd)
+{
+	struct drm_mode_create_dumb dumb = create_dumb(fd, 64, 64);
+	struct drm_vgem_fence_attach attach = {
+		.handle = dumb.handle,
+		.flags = VGEM_FENCE_WRITE,
+	};
+	struct drm_vgem_fence_signal signal = {};
+	struct dma_buf_export_sync_file sync = {
+		.flags = DMA_BUF_SYNC_RW,
+	};
+	int buf;
+
+	if (ioctl(fd, DRM_IOCTL_VGEM_FENCE_ATTACH, &attach))
+		cannot("fence");
+	buf = export_handle(fd, dumb.handle);
+	if (ioctl(buf, DMA_BUF_IOCTL_EXPORT_SYNC_FILE, &sync)) {
+		perror("sync_file");
+		exit(KSFT_FAIL);
+	}
+
+	keep();
+	signal.fence = attach.out_fence;
+	/* It may have timed out meanwhile. */
+	if (ioctl(fd, DRM_IOCTL_VGEM_FENCE_SIGNAL, &signal) && errno != ETIMEDOUT)
+		complain("signal the fence");
+	if (!fence_status(sync.fd))
+		complain("fence");
+	/* Its last user must not outlive the module. */
+	close(sync.fd);
+	close(buf);
+	close(fd);
+}
+
+static void do_open(int fd)
+{
+	struct stat stat;
+
+	keep();
+	if (fstat(fd, &stat))
+		complain("stat");
+}
+
+static const struct command {
+	const char *name;
+	void (*run)(int fd);
+} commands[] = {
+	{ "version", do_version },
+	{ "flip", do_flip },
+	{ "file", do_file },
+	{ "mmap", do_mmap },
+	{ "export", do_export },
+	{ "mapbuf", do_mapbuf },
+	{ "lease", do_lease },
+	{ "fb", do_fb },
+	{ "fbmap", do_fbmap },
+	{ "syncobj", do_syncobj },
+	{ "outfence", do_outfence },
+	{ "infence", do_infence },
+	{ "closing", do_closing },
+	{ "fence", do_fence },
+	{ "open", do_open },
+};
+
+static __noreturn void wrong_usage(void)
+{
+	fprintf(stderr, "usage: drm_drain_user [-d MODULE|-x MODULE] COMMAND NODE [NODE2]\n");
+	exit(KSFT_FAIL);
 }
 
 #define DEVMEM_SIZE	65536
@@ -430,41 +882,43 @@ static void do_devmem(const char *param)
 
 int main(int argc, char **argv)
 {
-	const char *command = argc > 1 ? argv[1] : "";
-	int fd, fd2 = -1;
+	unsigned int i;
+	int opt;
 
-	if (argc != 3 + !strcmp(command, "import")) {
-		fprintf(stderr,
-			"usage: %s version|mmap|export|import|lease|flip|fbmap|devmem NODE [NODE2]\n",
-			argv[0]);
-		return KSFT_FAIL;
+	while ((opt = getopt(argc, argv, "d:x:")) != -1) {
+		switch (opt) {
+		case 'd':
+			delete_name = optarg;
+			break;
+		case 'x':
+			rmmod_name = optarg;
+			break;
+		default:
+			wrong_usage();
+		}
 	}
+	argv += optind;
+	argc -= optind;
+	if (argc < 2)
+		wrong_usage();
 
-	if (!strcmp(command, "devmem")) {
-		do_devmem(argv[2]);
+	if (!strcmp(argv[0], "import")) {
+		if (argc != 3)
+			wrong_usage();
+		do_import(open_node(argv[1]), open_node(argv[2]));
 		return 0;
 	}
-
-	fd = open_node(argv[2]);
-	if (argc > 3)
-		fd2 = open_node(argv[3]);
-
-	if (!strcmp(command, "version"))
-		do_version(fd);
-	else if (!strcmp(command, "mmap"))
-		do_mmap(fd);
-	else if (!strcmp(command, "export"))
-		do_export(fd);
-	else if (!strcmp(command, "import"))
-		do_import(fd, fd2);
-	else if (!strcmp(command, "lease"))
-		do_lease(fd);
-	else if (!strcmp(command, "flip"))
-		do_flip(fd);
-	else if (!strcmp(command, "fbmap"))
-		do_fbmap(fd);
-	else
-		return KSFT_FAIL;
-
-	return 0;
+	if (argc != 2)
+		wrong_usage();
+	if (!strcmp(argv[0], "devmem")) {
+		do_devmem(argv[1]);
+		return 0;
+	}
+	for (i = 0; i < ARRAY_LEN(commands); i++) {
+		if (!strcmp(argv[0], commands[i].name)) {
+			commands[i].run(open_node(argv[1]));
+			return 0;
+		}
+	}
+	wrong_usage();
 }

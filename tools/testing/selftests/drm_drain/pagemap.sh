@@ -5,6 +5,7 @@
 
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
+SERIES=y
 
 POPULATE=/sys/module/drm_drain_pagemap/parameters/populate
 

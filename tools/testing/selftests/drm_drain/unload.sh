@@ -26,6 +26,9 @@ file_open() {
 	exec 3<"$node" || fail "cannot open $node"
 	refuses "$1"
 	refuses "$1"
+	# Not even by force: the wait after the exit function would be for the file.
+	rmmod -f "$1" 2>/dev/null && fail "$1 could be unloaded by force"
+	refuses "$1"
 	exec 3<&-
 	unload "$1"
 	reload "$1"
@@ -41,10 +44,7 @@ unbound_with_file_open() {
 			module=$(basename "$(readlink -f "$dir/driver/module")")
 			[ "$module" != "$1" ] || device=$dir
 		done
-		if [ ! -e "$device/driver/unbind" ]; then
-			rmmod "$1"
-			skip "the device of $1 cannot be unbound"
-		fi
+		[ -e "$device/driver/unbind" ] || lacks unbind
 		exec 3<"$node" || fail "cannot open $node"
 		need tee "$device/driver/unbind" <<-EOF >/dev/null
 		$(basename "$device")

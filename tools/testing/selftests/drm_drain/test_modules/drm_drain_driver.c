@@ -13,6 +13,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>
+#include <linux/string.h>
 #include <linux/workqueue.h>
 
 #include <drm/drm_drv.h>
@@ -21,6 +22,8 @@
 #include <drm/drm_ioctl.h>
 #include <drm/drm_managed.h>
 #include <drm/drm_module.h>
+
+#include "drm_drain_test.h"
 
 static unsigned int release_ms;
 module_param(release_ms, uint, 0644);
@@ -58,6 +61,10 @@ static int fail_nth;
 module_param(fail_nth, int, 0444);
 MODULE_PARM_DESC(fail_nth, "Let this one of the allocations fail that are made for the DRM device (with FAILSLAB)");
 
+static char *fops = "own";
+module_param(fops, charp, 0444);
+MODULE_PARM_DESC(fops, "File operations: own; ownerless, which name no owner; none; foreign, which are drm_drain_holder's; or slow, a copy of these with the right owner");
+
 struct drm_drain_device {
 	struct drm_device drm;
 };
@@ -65,24 +72,19 @@ struct drm_drain_device {
 static struct faux_device *drm_drain_faux;
 static DEFINE_MUTEX(drm_drain_lock);
 
-/*
- * Nobody ever waits for this worker. Its reference on the device is to keep the
- * code it runs in memory, just as for any other holder.
- */
-static struct drm_device *drm_drain_worker_drm;
-
-static void drm_drain_worker(struct work_struct *work)
+static void drm_drain_worker_fn(struct work_struct *work)
 {
+	struct drm_drain_worker *worker = container_of(work, struct drm_drain_worker, work);
 	unsigned long end;
 
-	msleep(worker_ms);
+	msleep(worker->before_ms);
 	pr_info("worker drops the last reference\n");
-	drm_dev_put(drm_drain_worker_drm);
+	drm_dev_put(worker->drm);
 
 	/* In the text of this module */
-	end = jiffies + msecs_to_jiffies(tail_ms);
+	end = jiffies + msecs_to_jiffies(worker->after_ms);
 	while (time_before(jiffies, end)) {
-		if (tail_sleeps)
+		if (worker->sleeps)
 			msleep(100);
 		else
 			cpu_relax();
@@ -91,7 +93,13 @@ static void drm_drain_worker(struct work_struct *work)
 	pr_info("worker returns\n");
 }
 
-static DECLARE_WORK(drm_drain_work, drm_drain_worker);
+/*
+ * Nobody ever waits for this worker. Its reference on the device is to keep the
+ * code it runs in memory, just as for any other holder.
+ */
+static struct drm_drain_worker drm_drain_worker = {
+	.work = __WORK_INITIALIZER(drm_drain_worker.work, drm_drain_worker_fn),
+};
 
 static void drm_drain_release(struct drm_device *drm, void *data)
 {
@@ -103,9 +111,12 @@ static void drm_drain_release(struct drm_device *drm, void *data)
 	pr_info("release ends\n");
 }
 
-DEFINE_DRM_GEM_FOPS(drm_drain_fops);
+static struct file_operations drm_drain_fops = {
+	.owner = THIS_MODULE,
+	DRM_GEM_FOPS,
+};
 
-static const struct drm_driver drm_drain_drm_driver = {
+static struct drm_driver drm_drain_drm_driver = {
 	.driver_features = DRIVER_GEM | DRIVER_RENDER,
 	.fops = &drm_drain_fops,
 	.name = "drm_drain",
@@ -148,9 +159,51 @@ static void drm_drain_remove(struct faux_device *fdev)
 
 	if (worker_ms >= 0) {
 		drm_dev_get(&ddev->drm);
-		drm_drain_worker_drm = &ddev->drm;
-		queue_work(system_dfl_wq, &drm_drain_work);
+		drm_drain_worker.drm = &ddev->drm;
+		drm_drain_worker.before_ms = worker_ms;
+		drm_drain_worker.after_ms = tail_ms;
+		drm_drain_worker.sleeps = tail_sleeps;
+		queue_work(system_dfl_wq, &drm_drain_worker.work);
 	}
+}
+
+static const struct file_operations *drm_drain_foreign_fops;
+
+static int drm_drain_choose_fops(void)
+{
+	if (!strcmp(fops, "own"))
+		return 0;
+
+	if (!strcmp(fops, "ownerless")) {
+		drm_drain_fops.owner = NULL;
+		return 0;
+	}
+
+	if (!strcmp(fops, "none")) {
+		drm_drain_drm_driver.fops = NULL;
+		return 0;
+	}
+
+	drm_drain_foreign_fops = symbol_get(drm_drain_holder_fops);
+	if (!drm_drain_foreign_fops)
+		return -ENOENT;
+
+	if (!strcmp(fops, "foreign")) {
+		drm_drain_drm_driver.fops = drm_drain_foreign_fops;
+		return 0;
+	}
+
+	/* slow */
+	drm_drain_fops = *drm_drain_foreign_fops;
+	drm_drain_fops.owner = THIS_MODULE;
+
+	return 0;
+}
+
+static void drm_drain_put_fops(void)
+{
+	if (drm_drain_foreign_fops)
+		symbol_put(drm_drain_holder_fops);
 }
 
 static const struct faux_device_ops drm_drain_faux_ops = {
@@ -170,10 +223,18 @@ static int drm_drain_thread(void *data)
 
 static int __init drm_drain_init(void)
 {
+	int ret;
+
+	ret = drm_drain_choose_fops();
+	if (ret)
+		return ret;
+
 	if (thread) {
 		drm_drain_task = kthread_run(drm_drain_thread, NULL, "drm_drain");
-		if (IS_ERR(drm_drain_task))
+		if (IS_ERR(drm_drain_task)) {
+			drm_drain_put_fops();
 			return PTR_ERR(drm_drain_task);
+		}
 	}
 
 	drm_drain_faux = faux_device_create("drm_drain", NULL, &drm_drain_faux_ops);
@@ -184,6 +245,7 @@ static int __init drm_drain_init(void)
 		}
 		if (drm_drain_task)
 			kthread_stop(drm_drain_task);
+		drm_drain_put_fops();
 		return -ENODEV;
 	}
 
@@ -203,6 +265,7 @@ static void __exit drm_drain_exit(void)
 #endif
 	if (drm_drain_task)
 		kthread_stop(drm_drain_task);
+	drm_drain_put_fops();
 }
 
 module_init(drm_drain_init);

@@ -9,6 +9,7 @@
 #include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/export.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
@@ -22,16 +23,16 @@
 #include <linux/timer.h>
 #include <linux/wait_bit.h>
 #include <linux/workqueue.h>
-#ifdef HAVE_DRM_MODULE_DRAIN
-#include <linux/module_drain.h>
-#endif
 
 #include <drm/drm_accel.h>
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
 #include <drm/drm_file.h>
+#include <drm/drm_gem.h>
 #include <drm/drm_ioctl.h>
 #include <drm/drm_managed.h>
+
+#include "drm_drain_test.h"
 
 /* The value for the parameter put that waits for all others to let go. */
 #define PUT_WHEN_LAST	(-1)
@@ -288,6 +289,31 @@ static const struct kernel_param_ops put_ops = {
 module_param_cb(put, &put_ops, NULL, 0200);
 MODULE_PARM_DESC(put, "Drop the reference after so many ms, or as soon as it is the last one (-1)");
 
+static unsigned int close_ms;
+module_param(close_ms, uint, 0644);
+MODULE_PARM_DESC(close_ms, "Time that closing a file with drm_drain_holder_fops sleeps in here at its end");
+
+static int holder_release_file(struct inode *inode, struct file *filp)
+{
+	int ret = drm_release(inode, filp);
+
+	if (close_ms) {
+		pr_info("has closed the file\n");
+		msleep(close_ms);
+		pr_info("returns from closing the file\n");
+	}
+
+	return ret;
+}
+
+/* File operations that drm_drain_driver may have instead of its own */
+const struct file_operations drm_drain_holder_fops = {
+	.owner = THIS_MODULE,
+	DRM_GEM_FOPS,
+	.release = holder_release_file,
+};
+EXPORT_SYMBOL_GPL(drm_drain_holder_fops);
+
 static int __init holder_init(void)
 {
 	INIT_DELAYED_WORK(&put_work, put_work_fn);
@@ -306,9 +332,6 @@ static void __exit holder_exit(void)
 
 	/* Managed actions are code that the drain of the driver knows nothing of. */
 	wait_var_event(&releases, !atomic_read(&releases));
-#ifdef HAVE_DRM_MODULE_DRAIN
-	module_drain_sync_text(THIS_MODULE);
-#endif
 }
 
 module_init(holder_init);
@@ -316,3 +339,6 @@ module_exit(holder_exit);
 
 MODULE_DESCRIPTION("Foreign holder of a DRM device");
 MODULE_LICENSE("GPL");
+#ifdef MODULE_DRAIN_TEXT
+MODULE_DRAIN_TEXT();
+#endif

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The last gate of a module: its text is freed when nothing will return to it.
+ */
+
+#define pr_fmt(fmt) "module: " fmt
+
+#include <linux/cgroup.h>
+#include <linux/completion.h>
+#include <linux/ftrace.h>
+#include <linux/jiffies.h>
+#include <linux/kprobes.h>
+#include <linux/livepatch.h>
+#include <linux/minmax.h>
+#include <linux/module.h>
+#include <linux/module_drain.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/rcupdate.h>
+#include <linux/rcupdate_wait.h>
+#include <linux/rethook.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/slab.h>
+#include <linux/stacktrace.h>
+#include <linux/stop_machine.h>
+
+#include "internal.h"
+
+/* When a wait is first reported, in seconds. The time doubles with each report. */
+#define GATE_REPORT_SECS	10
+
+/* The longest sleep between two looks, in jiffies */
+#define GATE_PAUSE_MAX		max(HZ / 10, 1)
+
+struct module_gate {
+	struct module *mod;
+	/* What this waits for, for reports */
+	const char *what;
+	/* When this wait began, and when it is reported next, in seconds after that */
+	unsigned long start;
+	unsigned int report;
+	/* Before the next look, in jiffies */
+	long pause;
+	/* The task that is looked at, and whether it was found inside */
+	struct task_struct *task;
+	bool inside;
+	/* Whether functions of the module may have a replacement elsewhere */
+	bool patched;
+};
+
+static void gate_begin(struct module_gate *gate, const char *what)
+{
+	gate->what = what;
+	gate->start = jiffies;
+	gate->report = GATE_REPORT_SECS;
+	gate->pause = 1;
+}
+
+static void gate_report(struct module_gate *gate)
+{
+	unsigned int secs = (jiffies - gate->start) / HZ;
+
+	if (secs < gate->report)
+		return;
+	gate->report *= 2;
+
+	pr_warn("%s:%d has waited for %u s %s module %s\n", current->comm,
+		task_pid_nr(current), secs, gate->what, module_name(gate->mod));
+	if (!gate->task)
+		return;
+	pr_warn("%s:%d %s\n", gate->task->comm, task_pid_nr(gate->task),
+		gate->inside ? "is in its text" : "has a stack that cannot be read");
+	sched_show_task(gate->task);
+}
+
+/*
+ * Sleep before the next look. The task is dead to user space when it comes here
+ * with a fatal signal. It takes some looks all the same, since what it waits for
+ * is rarely further away than that.
+ */
+static int gate_pause(struct module_gate *gate)
+{
+	if (gate->pause == GATE_PAUSE_MAX && fatal_signal_pending(current))
+		return -EINTR;
+
+	gate_report(gate);
+
+	/* The freezer of cgroup v2 must not wait for this task. */
+	cgroup_enter_frozen();
+	set_current_state(TASK_IDLE | TASK_FREEZABLE);
+	schedule_timeout(gate->pause);
+	cgroup_leave_frozen(false);
+	gate->pause = min(2 * gate->pause, GATE_PAUSE_MAX);
+
+	return 0;
+}
+
+/*
+ * After a failed init, a file may be open whose closing reads the module's
+ * file_operations. try_module_get() may have seen the module before it was going,
+ * so the count has to become 0, which no try_module_get() raises.
+ */
+static int gate_wait_refs(struct module_gate *gate)
+{
+	int ret = 0;
+
+	gate_begin(gate, "for the last reference on");
+	while (!ret && atomic_read(&gate->mod->refcnt) && try_release_module_ref(gate->mod))
+		ret = gate_pause(gate);
+
+	return ret;
+}
+
+static int gate_wait_objects(struct module_gate *gate)
+{
+	struct module_drain *drain;
+	int ret = 0;
+
+	llist_for_each_entry(drain, gate->mod->drains.first, node) {
+		if (module_drain_count(drain))
+			pr_notice("module %s leaves %u %s behind, waiting; its exit function should\n",
+				  module_name(gate->mod), module_drain_count(drain),
+				  drain->ops->name);
+		ret = module_drain_wait_state(drain, TASK_KILLABLE | TASK_NOLOAD | TASK_FREEZABLE);
+		if (ret)
+			return -EINTR;
+	}
+
+	return 0;
+}
+
+#ifdef CONFIG_MODULE_DRAIN_STACKS
+
+/*
+ * Why one look at each task is enough:
+ *
+ * (1) Nothing calls into the module to drop a reference any more. The exit
+ *     function has unregistered what could, and no counted object is left. What
+ *     can still enter the text (parameters in sysfs, output of tracepoints, async
+ *     functions) is synchronised by its own dismantling further down in the
+ *     loader.
+ *
+ * (2) So a task that is seen with no return address into the text on its stack
+ *     never gets one again: it would have to be called, or inherit a stack, and a
+ *     new task starts with a stack of its own. It does not matter when the other
+ *     tasks are seen.
+ *
+ * (3) The walk misses no task that is inside. Tasks are visited in the order of
+ *     their numbers in the initial pid namespace. A task without a number has
+ *     exited. A task whose number changes during the walk is inside execve(),
+ *     hence outside the module. A task with a new number was created during the
+ *     walk: (2).
+ *
+ * (4) Interrupts and softirqs, which may be on no task's stack, are RCU read-side
+ *     critical sections. A grace period follows the walk.
+ *
+ * (5) A function outside that was given a callback by the module, and was jumped
+ *     to by the compiler as the last action of a function of the module, must not
+ *     call back after the module's last put. This is asked of the module.
+ */
+
+static bool gate_text_contains(struct module_gate *gate, unsigned long addr)
+{
+	struct module *patch;
+
+	/* A return address may be the end of the text. */
+	for_each_mod_mem_type(type) {
+		const struct module_memory *mem = &gate->mod->mem[type];
+
+		if (mod_mem_type_is_text(type) && mem->size &&
+		    addr - (unsigned long)mem->base <= mem->size)
+			return true;
+	}
+
+	if (!gate->patched)
+		return false;
+
+	/* A function of a livepatch may have been called as one of the module. */
+	guard(rcu)();
+	patch = __module_text_address(addr);
+
+	return patch && is_livepatch_module(patch);
+}
+
+static bool gate_look_entry(void *data, unsigned long addr)
+{
+	struct module_gate *gate = data;
+
+	gate->inside = gate_text_contains(gate, addr);
+
+	return !gate->inside;
+}
+
+#ifdef CONFIG_MODULE_DRAIN_SCAN
+
+/* Where the stack begins that a task has left to another one */
+static unsigned long *gate_saved_sp(struct task_struct *task)
+{
+#if defined(CONFIG_X86)
+	return (unsigned long *)task->thread.sp;
+#elif defined(CONFIG_ARM64)
+	return (unsigned long *)thread_saved_sp(task);
+#else /* powerpc, s390 */
+	return (unsigned long *)task->thread.ksp;
+#endif
+}
+
+static bool gate_word_is_inside(struct module_gate *gate, unsigned long word)
+{
+#ifdef CONFIG_ARM64
+	word = ptrauth_strip_kernel_insn_pac(word);
+#endif
+	/* A copy of the module's instructions may be in a slot of kprobes. */
+	return gate_text_contains(gate, word) ||
+	       is_kprobe_insn_slot(word) || is_kprobe_optinsn_slot(word);
+}
+
+/* Return addresses that tracers keep, and have replaced on the stack */
+static bool gate_traced_inside(struct module_gate *gate, struct task_struct *task)
+{
+#ifdef CONFIG_FUNCTION_GRAPH_TRACER
+	struct ftrace_ret_stack *ret_stack;
+
+	for (int i = 0; (ret_stack = ftrace_graph_get_ret_stack(task, i)); i++) {
+		if (gate_word_is_inside(gate, ret_stack->ret))
+			return true;
+	}
+#endif
+#ifdef CONFIG_RETHOOK
+	struct rethook_node *node;
+
+	llist_for_each_entry(node, task->rethooks.first, llist) {
+		if (gate_word_is_inside(gate, node->ret_addr))
+			return true;
+	}
+#elif defined(CONFIG_KRETPROBES)
+	struct kretprobe_instance *ri;
+
+	llist_for_each_entry(ri, task->kretprobe_instances.first, llist) {
+		if (gate_word_is_inside(gate, (unsigned long)ri->ret_addr))
+			return true;
+	}
+#endif
+	return false;
+}
+
+/*
+ * The unwinder does not follow stacks through exceptions, where it cannot tell
+ * whether the interrupted function has made its frame yet. Every word is looked at
+ * instead: a task that is not running has all of its return addresses on its
+ * stack, or in the lists of tracers. The registers that a task leaves in its
+ * thread_struct hold none: they are callee-saved, and the address to return to is
+ * not among those. A stale word may keep a task inside that has left, for as long
+ * as it sleeps there; no word lets one outside that is inside.
+ *
+ * User space chooses the registers that it enters the kernel with, at the top.
+ */
+static int gate_scan(struct module_gate *gate, struct task_struct *task)
+{
+	unsigned long *base = task_stack_page(task);
+	unsigned long *top = (void *)base + THREAD_SIZE;
+	unsigned long *word = gate_saved_sp(task);
+
+	if (!(task->flags & PF_KTHREAD))
+		top = (unsigned long *)task_pt_regs(task);
+	if (word < base || word > top)
+		return -EINVAL;
+
+	for (; word < top; word++) {
+		if (gate_word_is_inside(gate, READ_ONCE_NOCHECK(*word)))
+			return -EINVAL;
+	}
+
+	return gate_traced_inside(gate, task) ? -EINVAL : 0;
+}
+
+#else
+
+static int gate_scan(struct module_gate *gate, struct task_struct *task)
+{
+	return -EINVAL;
+}
+
+#endif
+
+/*
+ * Called with the task pinned in its state. Return addresses are looked at as
+ * they are found, so that no stack is too deep.
+ */
+static int gate_look(struct task_struct *task, void *data)
+{
+	struct module_gate *gate = data;
+	int ret;
+
+	gate->inside = false;
+	/* A dead task does not return. It may have oopsed inside. */
+	if (READ_ONCE(task->__state) == TASK_DEAD)
+		return 0;
+	if (task_curr(task))
+		return -EBUSY;
+
+	ret = arch_stack_walk_reliable(gate_look_entry, gate, task);
+	if (ret && !gate->inside)
+		ret = gate_scan(gate, task);
+
+	return ret;
+}
+
+/*
+ * Called in the stopper thread of the CPU that the task was running on. The
+ * stopper has taken the task's place, so the task's registers are on its stack
+ * now, be it from user mode or from kernel code that was preempted.
+ */
+static int gate_look_stopped(void *data)
+{
+	struct module_gate *gate = data;
+
+	return task_call_func(gate->task, gate_look, gate);
+}
+
+/* Wait until the task was seen outside. It may never have been inside. */
+static int gate_wait_task(struct module_gate *gate)
+{
+	struct task_struct *task = gate->task;
+	int ret;
+
+	gate->pause = 1;
+	for (;;) {
+		/* A task without a stack has returned from its last function. */
+		if (!try_get_task_stack(task))
+			return 0;
+
+		ret = task_call_func(task, gate_look, gate);
+		/* Stopping comes last, since it disturbs an isolated CPU. */
+		if (ret == -EBUSY && gate->pause == GATE_PAUSE_MAX)
+			ret = stop_one_cpu(task_cpu(task), gate_look_stopped, gate);
+		put_task_stack(task);
+		if (!ret)
+			return 0;
+
+		ret = gate_pause(gate);
+		if (ret)
+			return ret;
+	}
+}
+
+static struct task_struct *gate_next_task(int *nr)
+{
+	struct task_struct *task = NULL;
+	struct pid *pid;
+
+	guard(rcu)();
+
+	while (!task) {
+		pid = find_ge_pid(*nr, &init_pid_ns);
+		if (!pid)
+			return NULL;
+		*nr = pid_nr(pid) + 1;
+		task = get_pid_task(pid, PIDTYPE_PID);
+	}
+
+	return task;
+}
+
+static int gate_wait_text(struct module_gate *gate)
+{
+	int nr = 1, ret = 0;
+
+	gate_begin(gate, "to free the text of");
+	gate->patched = klp_module_patched(gate->mod);
+
+	while (!ret && (gate->task = gate_next_task(&nr))) {
+		if (gate->task != current)
+			ret = gate_wait_task(gate);
+		put_task_struct(gate->task);
+		cond_resched();
+	}
+	gate->task = NULL;
+
+	return ret;
+}
+
+#else /* no reliable stack traces */
+
+/*
+ * A task that was preempted in module text has not called schedule() itself, and
+ * is still in its Tasks RCU read-side critical section. A task that sleeps there
+ * is not. Without PREEMPTION this is a normal grace period, which ends when every
+ * CPU has been through the scheduler, idle, or in user mode.
+ */
+static int gate_wait_text(struct module_gate *gate)
+{
+	struct rcu_synchronize *rs = kmalloc_obj(*rs, GFP_KERNEL | __GFP_NOFAIL);
+	int ret = 0;
+
+	gate_begin(gate, "to free the text of");
+	init_completion(&rs->completion);
+	call_rcu_tasks(&rs->head, wakeme_after_rcu);
+	while (!ret && !completion_done(&rs->completion))
+		ret = gate_pause(gate);
+	/* If the wait was given up, the grace period is still to use this. */
+	if (!ret)
+		kfree(rs);
+
+	return ret;
+}
+
+#endif
+
+/* Whether module_drain_gate() has something to do for a module */
+bool module_has_gate(const struct module *mod)
+{
+	return mod->drain_text || !llist_empty(&mod->drains);
+}
+
+/**
+ * module_drain_gate - wait until nothing needs a module's code any more
+ * @mod: the module, whose exit function or failed init function has returned
+ *
+ * Modules that had counted objects, or that ask for it with MODULE_DRAIN_TEXT(),
+ * are waited for here: first for references on the module that a failed init
+ * left, then for objects that the exit function did not wait for, and then until
+ * no task has a return address into the module's text on its stack. The task may
+ * have slept there in between. Those that did so after they called
+ * module_drain_put() are why this exists: they have to get out of the module.
+ *
+ * Without CONFIG_MODULE_DRAIN_STACKS, a Tasks RCU grace period takes the place of
+ * the last step. It covers code that neither sleeps nor reschedules voluntarily
+ * between its put and its end. With PREEMPT_RT, taking a contended spinlock is
+ * sleeping.
+ *
+ * The current task is not looked at. It is idle and can be frozen while it waits.
+ * A wait that takes 10 seconds is reported, and again when its time has doubled.
+ *
+ * Context: May sleep. The caller holds no lock, so that a long wait holds up
+ * nobody who does not ask for this module.
+ * Return: 0, or -EINTR if a fatal signal ended the wait. The module must then
+ * stay in memory for ever.
+ */
+int module_drain_gate(struct module *mod)
+{
+	struct module_gate gate = { .mod = mod };
+	struct module_drain *drain, *next;
+	int ret;
+
+	if (!module_has_gate(mod))
+		return 0;
+
+	ret = gate_wait_refs(&gate);
+	if (!ret)
+		ret = gate_wait_objects(&gate);
+	if (!ret)
+		ret = gate_wait_text(&gate);
+	if (ret) {
+		pr_warn("%s:%d was killed, module %s stays in memory\n",
+			current->comm, task_pid_nr(current), module_name(mod));
+		return ret;
+	}
+
+	/* Interrupts and softirqs: (4). They may still use static SRCU data of the module. */
+	synchronize_rcu();
+	/* RCU callbacks that those which were inside have queued */
+	rcu_barrier();
+
+	llist_for_each_entry_safe(drain, next, mod->drains.first, node)
+		drain->ops->free(drain);
+
+	return 0;
+}

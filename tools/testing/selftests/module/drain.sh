@@ -1,0 +1,129 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The last gate of a module: what module_drain_gate() waits for after the module's exit
+# function, and what goes on meanwhile.
+
+cd "$(dirname "$0")" || exit
+# shellcheck source=/dev/null
+for helpers in ../kselftest/ktap_helpers.sh kselftest/ktap_helpers.sh; do
+	[ ! -f $helpers ] || . $helpers
+done
+
+USER=test_drain_user
+
+fail() { echo "# FAIL: $*"; exit "$KSFT_FAIL"; }
+loaded() { grep -q "^$1 " /proc/modules; }
+unloading() { grep -q "^$1 .* Unloading " /proc/modules; }
+messages() { dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 }'; }
+logged() { messages | grep -q -e "$@"; }
+insert() { insmod "test_modules/$USER.ko" "$@"; }
+
+now_ms() {
+	read -r up _ </proc/uptime
+	echo $((${up%.*} * 1000 + (1${up#*.} - 100) * 10))
+}
+
+# takes MS: rmmod returns after that, and not much later
+takes() {
+	start=$(now_ms)
+	rmmod $USER || fail "rmmod failed"
+	took=$(($(now_ms) - start))
+	loaded $USER && fail "the module is still there"
+	[ $took -ge $(($1 - 10)) ] || fail "rmmod returned after $took ms"
+	[ $took -lt $((2 * $1 + 10000)) ] || fail "rmmod took $took ms"
+	logged 'no more test objects' || fail "the drain was not freed"
+}
+
+nothing_held() {
+	insert && takes 0
+}
+
+waits_in_exit() {
+	insert wait=1 hold_ms=500 && takes 500
+	messages | grep -A 9 'object 0 is released' | grep -q 'exit returns' ||
+		fail "the exit function has not waited"
+	logged 'behind, waiting' && fail "the loader has waited for objects"
+	return 0
+}
+
+waits_after_exit() {
+	insert hold_ms=500 && takes 500
+	logged "module $USER leaves 1 test objects behind" || fail "no hint in the log"
+}
+
+objects_of_two_subsystems() {
+	insert both=1 wait=1 hold_ms=500 && takes 1000
+	logged "module $USER leaves 1 other objects behind" || fail "no hint in the log"
+	logged 'no more other objects' || fail "the other drain was not freed"
+}
+
+worker_asleep_in_the_text() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	insert wait=1 tail_ms=1000 && takes 1000
+	messages | grep -A 9 'exit returns' | grep -q 'worker returns' ||
+		fail "the worker has not returned, or not after the exit function"
+}
+
+failed_init() {
+	start=$(now_ms)
+	insert init_fails=1 hold_ms=500 2>/dev/null && fail "the module has loaded"
+	took=$(($(now_ms) - start))
+	loaded $USER && fail "the module is still there"
+	[ $took -ge 490 ] || fail "insmod returned after $took ms"
+	logged 'object 0 is released' || fail "the object was not released"
+	logged 'no more test objects' || fail "the drain was not freed"
+}
+
+# Other modules come and go while one is stalled, and with it those that use it.
+others_go_on() {
+	insert hold_ms=3000
+	rmmod $USER &
+	pid=$!
+	until unloading $USER || [ ! -d /proc/$pid ]; do
+		sleep 0.05
+	done
+	rmmod test_drain_core 2>/dev/null && fail "the subsystem could be unloaded"
+	insert 2>/dev/null && fail "the module could be loaded twice"
+	if modprobe kunit 2>/dev/null; then
+		rmmod kunit || fail "kunit cannot be unloaded"
+	fi
+	unloading $USER || fail "the module did not wait for so long"
+	wait $pid || fail "rmmod failed"
+	loaded $USER && fail "the module is still there"
+	return 0
+}
+
+one() {
+	mark="module drain selftest: $1 ($$)"
+	echo "<6>$mark" >/dev/kmsg
+	title=$(echo "$1" | tr _ ' ')
+	("$1")
+	rc=$?
+	if [ "$(cat /proc/sys/kernel/tainted)" != "$taint" ]; then
+		echo "# FAIL: taint is $(cat /proc/sys/kernel/tainted), was $taint"
+		taint=$(cat /proc/sys/kernel/tainted)
+		rc=1
+	elif messages | grep -E 'cut here|WARNING: |BUG: |Oops|KASAN: |INFO: |refcount_t:'; then
+		rc=1
+	fi
+	case $rc in
+	0) ktap_test_pass "$title" ;;
+	"$KSFT_SKIP") ktap_test_skip "$title" ;;
+	*) ktap_test_fail "$title" ;;
+	esac
+}
+
+ktap_print_header
+[ "$(id -u)" -eq 0 ] || { ktap_skip_all "must be run as root"; exit "$KSFT_SKIP"; }
+[ -f test_modules/$USER.ko ] || { ktap_skip_all "no CONFIG_MODULE_DRAIN"; exit "$KSFT_SKIP"; }
+insmod test_modules/test_drain_core.ko || { ktap_skip_all "cannot load modules"; exit "$KSFT_SKIP"; }
+taint=$(cat /proc/sys/kernel/tainted)
+
+set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
+	worker_asleep_in_the_text failed_init others_go_on
+ktap_set_plan $#
+for test; do
+	one "$test"
+done
+rmmod test_drain_core
+ktap_finished

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Two subsystems that count objects of other modules, as small as they can be
+ */
+
+#include <linux/module.h>
+#include <linux/module_drain.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "test_drain.h"
+
+static void report(struct module_drain *drain)
+{
+	pr_info("%u objects\n", module_drain_count(drain));
+}
+
+static void free_drain(struct module_drain *drain)
+{
+	pr_info("no more %s\n", drain->ops->name);
+	kfree(drain);
+}
+
+static const struct module_drain_ops ops[2] = {
+	{ .name = "test objects", .report = report, .free = free_drain },
+	{ .name = "other objects", .report = report, .free = free_drain },
+};
+
+static struct module_drain *find_or_create(struct module *owner, int kind)
+{
+	struct module_drain *drain = kzalloc_obj(*drain), *used;
+
+	if (!drain)
+		return NULL;
+	used = module_drain_add(drain, owner, &ops[kind]);
+	if (used != drain)
+		kfree(drain);
+
+	return used;
+}
+
+int test_object_init(struct test_object *object, struct module *owner, int kind)
+{
+	object->drain = find_or_create(owner, kind);
+	if (!object->drain)
+		return -ENOMEM;
+
+	return module_drain_get(object->drain) ? 0 : -ENODEV;
+}
+EXPORT_SYMBOL_GPL(test_object_init);
+
+void test_object_put(struct test_object *object)
+{
+	struct module_drain *drain = object->drain;
+
+	object->release(object);
+	module_drain_put(drain);
+}
+EXPORT_SYMBOL_GPL(test_object_put);
+
+/* A holder in the kernel that is not the module's */
+struct holder {
+	struct delayed_work work;
+	struct test_object *object;
+};
+
+static void put_fn(struct work_struct *work)
+{
+	struct holder *holder = container_of(to_delayed_work(work), struct holder, work);
+
+	test_object_put(holder->object);
+	kfree(holder);
+}
+
+void test_object_put_later(struct test_object *object, unsigned int ms)
+{
+	struct holder *holder = kzalloc_obj(*holder, GFP_KERNEL | __GFP_NOFAIL);
+
+	holder->object = object;
+	INIT_DELAYED_WORK(&holder->work, put_fn);
+	queue_delayed_work(system_dfl_wq, &holder->work, msecs_to_jiffies(ms));
+}
+EXPORT_SYMBOL_GPL(test_object_put_later);
+
+void test_objects_wait(struct module *owner, int kind)
+{
+	struct module_drain *drain = find_or_create(owner, kind);
+
+	if (drain)
+		module_drain_wait(drain);
+}
+EXPORT_SYMBOL_GPL(test_objects_wait);
+
+MODULE_DESCRIPTION("Subsystems to test the last gate of modules");
+MODULE_LICENSE("GPL");
+MODULE_DRAIN_TEXT();

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A module with counted objects, which outlive its exit function
+ */
+
+#include <linux/delay.h>
+#include <linux/module.h>
+#include <linux/module_drain.h>
+#include <linux/workqueue.h>
+
+#include "test_drain.h"
+
+static bool wait;
+module_param(wait, bool, 0444);
+MODULE_PARM_DESC(wait, "Wait for the objects on exit");
+
+static unsigned int hold_ms;
+module_param(hold_ms, uint, 0444);
+MODULE_PARM_DESC(hold_ms, "How long after the exit the objects are held, in ms");
+
+static unsigned int tail_ms;
+module_param(tail_ms, uint, 0444);
+MODULE_PARM_DESC(tail_ms, "How long a worker sleeps in this module after it dropped the last reference, in ms");
+
+static bool both;
+module_param(both, bool, 0444);
+MODULE_PARM_DESC(both, "Have an object of each subsystem");
+
+static bool init_fails;
+module_param(init_fails, bool, 0444);
+MODULE_PARM_DESC(init_fails, "Let the init function fail when there are objects");
+
+static struct test_object objects[2];
+
+static void release(struct test_object *object)
+{
+	pr_info("object %td is released\n", object - objects);
+}
+
+static void tail_fn(struct work_struct *work)
+{
+	test_object_put(&objects[0]);
+	msleep(tail_ms);
+	pr_info("worker returns\n");
+}
+
+static DECLARE_WORK(tail_work, tail_fn);
+
+static void drop(void)
+{
+	if (tail_ms)
+		queue_work(system_dfl_wq, &tail_work);
+	else
+		test_object_put_later(&objects[0], hold_ms);
+	if (both)
+		test_object_put_later(&objects[1], 2 * hold_ms);
+}
+
+static int __init test_drain_user_init(void)
+{
+	int ret;
+
+	for (int i = 0; i <= both; i++) {
+		objects[i].release = release;
+		ret = test_object_init(&objects[i], THIS_MODULE, i);
+		if (ret)
+			return ret;
+	}
+
+	if (init_fails) {
+		drop();
+		return -ENODEV;
+	}
+
+	return 0;
+}
+
+static void __exit test_drain_user_exit(void)
+{
+	drop();
+	if (wait)
+		test_objects_wait(THIS_MODULE, 0);
+	pr_info("exit returns\n");
+}
+
+module_init(test_drain_user_init);
+module_exit(test_drain_user_exit);
+
+MODULE_DESCRIPTION("Module with objects that outlive its exit function");
+MODULE_LICENSE("GPL");
