@@ -47,6 +47,11 @@ check: setup tree ## run the tests that can be run before every change (the next
 matrix: worktree ## the selftests with every driver QEMU has a device for, with KASAN (1 hour when cold)
 	@tools/drain/matrix
 
+.PHONY: stacks
+stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm64 (30 minutes when cold)
+	@tools/drain/setup --arm64
+	@tools/drain/stacks
+
 .PHONY: kasan
 kasan: setup tree ## KUnit under QEMU with KASAN and lockdep (15 minutes when cold)
 	@tools/drain/check kasan

@@ -11,14 +11,22 @@
 
 CONFIGS=${DRAIN_CONFIGS:-guest debug drm}
 
+# What differs between architectures: the compiler's prefix, and what to build.
+GUEST_ARCH=${DRAIN_ARCH:-x86_64}
+case $GUEST_ARCH in
+x86_64) CROSS='' IMAGE=arch/x86/boot/bzImage ;;
+arm64) CROSS=aarch64-linux-gnu- IMAGE=arch/arm64/boot/Image ;;
+*) die "DRAIN_ARCH=$GUEST_ARCH is none of x86_64, arm64" ;;
+esac
+
 # The same kernel from the same sources, whoever builds it and when.
 export KBUILD_BUILD_TIMESTAMP='2026-01-01 00:00:00 +0000'
 export KBUILD_BUILD_USER=drain KBUILD_BUILD_HOST=drain KBUILD_BUILD_VERSION=1
 export LOCALVERSION=
 export CCACHE_NOHASHDIR=true
 if [ -z "${CC-}" ]; then
-	CC=gcc
-	! have ccache || CC='ccache gcc'
+	CC=${CROSS}gcc
+	! have ccache || CC="ccache $CC"
 fi
 
 # fragments WHAT: the files, in order.
@@ -26,7 +34,7 @@ fragments()
 {
 	local c
 
-	for c in $CONFIGS; do
+	for c in ${CONFIGS/#guest/guest $GUEST_ARCH}; do
 		[ -f "$TOOLS/configs/$c.config" ] || die "there is no tools/drain/configs/$c.config" \
 			"names: $(cd "$TOOLS/configs" && echo *.config)"
 		echo "$TOOLS/configs/$c.config"
@@ -43,7 +51,7 @@ paths()
 
 	files=$(fragments "$1")
 	# shellcheck disable=SC2086
-	key=$({ cat $files; echo x86_64; $CC --version | head -n 1; } | sha256sum | cut -c1-8) ||
+	key=$({ cat $files; echo "$GUEST_ARCH"; $CC --version | head -n 1; } | sha256sum | cut -c1-8) ||
 		die "cannot run the compiler: $CC" "make setup installs gcc; or set CC"
 	TREE=$CACHE/$BASE_ID/$1
 	OBJ=$TREE/.obj-${CONFIGS// /-}-$key
@@ -87,9 +95,10 @@ checkout()
 	kgit -C "$1" clean -q -d -f
 }
 
+KVARS=(ARCH="$GUEST_ARCH" CROSS_COMPILE="$CROSS" CC="$CC")
 kmake()
 {
-	make -C "$TREE" O="$OBJ" ARCH=x86_64 CC="$CC" "$@"
+	make -C "$TREE" O="$OBJ" "${KVARS[@]}" "$@"
 }
 
 configure()	# FRAGMENT...
