@@ -34,7 +34,7 @@
  *   with the device is another question, see drm_dev_enter().
  *
  * - For what user space holds, like open files and exported dma-bufs: it pins the
- *   module as ever, and removing the module fails with EBUSY. Waiting is for
+ *   module as ever, and removing the module fails. Waiting is for
  *   references that the kernel holds. It would be wrong for files, since the task
  *   that waits may be the one that has them open.
  *

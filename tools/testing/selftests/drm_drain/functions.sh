@@ -83,6 +83,7 @@ load() {
 		esac
 		skip "$1 has no device here"
 	fi
+	# shellcheck disable=SC2034
 	parent=$(readlink -f "/sys/class/drm/$node/device")
 	node=/dev/dri/$node
 	[ -z "$card" ] || card=/dev/dri/$card
@@ -193,7 +194,7 @@ listed() {
 
 # lacks FEATURE [REASON]
 lacks() {
-	! loaded "$driver" || rmmod "$driver"
+	! loaded "$driver" || rmmod "$driver" 2>/dev/null
 	if listed "$driver" "$KNOWN" && ! listed "$driver:$1" "$LACKING"; then
 		fail "$driver should have $1${2+: $2}"
 	fi
@@ -254,14 +255,20 @@ finishes() {
 	return 0
 }
 
-# keeping COMMAND NODE...: have a process that keeps something of the device; sets keeper
-keeping() {
-	keeper=$(./drm_drain_user "$@" 2>"$tmp/error") || {
-		[ $? -ne "$KSFT_SKIP" ] || lacks "$1" "$(cat "$tmp/error")"
+# leaving PROGRAM COMMAND...: have a process that is left behind by a program; sets keeper
+leaving() {
+	keeper=$("$@" 2>"$tmp/error") || {
+		[ $? -ne "$KSFT_SKIP" ] || lacks "$2" "$(cat "$tmp/error")"
 		fail "$*: $(cat "$tmp/error")"
 	}
 	say "$keeper" >>"$tmp/keepers"
 }
+
+# keeping COMMAND NODE...: it keeps something of the device
+keeping() { leaving ./drm_drain_user "$@"; }
+
+# keeping_fault COMMAND ARGUMENT: it has threads that sleep below a fault on user memory
+keeping_fault() { leaving ./drm_drain_fault "$@"; }
 
 # The process is a child of its own, which nobody can wait for.
 let_go() {

@@ -15,12 +15,13 @@ load_sound() {
 	need insert drm_drain_card
 	control=
 	for _ in $(seq 100); do
-		control=$(grep -lx drm_drain /sys/class/sound/card*/id) && break
+		for control in /sys/bus/faux/devices/drm_drain_card/sound/card*/controlC*; do
+			[ ! -d "$control" ] || break 2
+		done
 		sleep 0.1
-	done 2>/dev/null
-	[ "$control" ] || fail "there is no sound card"
-	control=$(basename "$(dirname "$control")")
-	control=/dev/snd/controlC${control#card}
+	done
+	control=/dev/snd/$(basename "$control")
+	[ -c "$control" ] || fail "there is no sound card"
 }
 
 sound_card() {

@@ -18,6 +18,7 @@ static struct snd_soc_dai_link drm_drain_link = {
 	.name = "HDMI",
 	.stream_name = "HDMI",
 	.playback_only = 1,
+	.dai_fmt = SND_SOC_DAIFMT_I2S | SND_SOC_DAIFMT_NB_NF | SND_SOC_DAIFMT_CBC_CFC,
 	SND_SOC_DAILINK_REG(hdmi),
 };
 

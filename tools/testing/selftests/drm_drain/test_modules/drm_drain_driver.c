@@ -9,11 +9,14 @@
 #include <linux/delay.h>
 #include <linux/device/faux.h>
 #include <linux/jiffies.h>
+#include <linux/kstrtox.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
+#include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
 #include <drm/drm_drv.h>
@@ -40,6 +43,55 @@ MODULE_PARM_DESC(tail_ms, "Time that the worker runs on after it dropped its ref
 static bool tail_sleeps;
 module_param(tail_sleeps, bool, 0644);
 MODULE_PARM_DESC(tail_sleeps, "The worker spends that time sleeping, not busy");
+
+/* Where the worker reads from user memory at its end */
+static struct mm_struct *tail_mm;
+static const char __user *tail_addr;
+
+/* echo ADDRESS > .../tail_user, once, from the process that has it */
+static int tail_user_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned long addr;
+	int ret;
+
+	ret = kstrtoul(val, 0, &addr);
+	if (ret)
+		return ret;
+	if (worker_ms < 0 || tail_mm || !current->mm)
+		return -EINVAL;
+
+	tail_addr = (const char __user *)addr;
+	mmgrab(current->mm);
+	tail_mm = current->mm;
+
+	return 0;
+}
+
+static const struct kernel_param_ops tail_user_ops = {
+	.set = tail_user_set,
+};
+module_param_cb(tail_user, &tail_user_ops, NULL, 0200);
+MODULE_PARM_DESC(tail_user, "Address in the writing process that the worker reads from after it dropped its reference");
+
+/* echo ADDRESS > .../fault */
+static int fault_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned long addr;
+	char byte;
+	int ret;
+
+	ret = kstrtoul(val, 0, &addr);
+	if (ret)
+		return ret;
+
+	return copy_from_user(&byte, (const char __user *)addr, 1) ? -EFAULT : 0;
+}
+
+static const struct kernel_param_ops fault_ops = {
+	.set = fault_set,
+};
+module_param_cb(fault, &fault_ops, NULL, 0200);
+MODULE_PARM_DESC(fault, "Address in the writing process that is read at once");
 
 static bool drain = true;
 module_param(drain, bool, 0644);
@@ -72,6 +124,21 @@ struct drm_drain_device {
 static struct faux_device *drm_drain_faux;
 static DEFINE_MUTEX(drm_drain_lock);
 
+static void drm_drain_read_user(void)
+{
+	char byte;
+
+	if (mmget_not_zero(tail_mm)) {
+		kthread_use_mm(tail_mm);
+		/* Not inlined, unlike others, so it can be traced. */
+		if (strncpy_from_user(&byte, tail_addr, 1) < 0)
+			pr_info("worker cannot read\n");
+		kthread_unuse_mm(tail_mm);
+		mmput(tail_mm);
+	}
+	mmdrop(tail_mm);
+}
+
 static void drm_drain_worker_fn(struct work_struct *work)
 {
 	struct drm_drain_worker *worker = container_of(work, struct drm_drain_worker, work);
@@ -84,11 +151,14 @@ static void drm_drain_worker_fn(struct work_struct *work)
 	/* In the text of this module */
 	end = jiffies + msecs_to_jiffies(worker->after_ms);
 	while (time_before(jiffies, end)) {
+		/* Not in state D: a driver that sleeps for long does not count as load. */
 		if (worker->sleeps)
-			msleep(100);
+			schedule_timeout_idle(HZ / 10);
 		else
 			cpu_relax();
 	}
+	if (tail_mm)
+		drm_drain_read_user();
 
 	pr_info("worker returns\n");
 }

@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Many tasks sleep in the kernel with stacks that some unwinders cannot read, and
+# none of them has to do with DRM: drivers unload as if these tasks were not there.
+
+# shellcheck source=tools/testing/selftests/drm_drain/functions.sh
+. "$(dirname "$0")/functions.sh"
+
+TASKS=${DRM_DRAIN_TASKS:-1000}
+LIMIT_MS=5000
+
+# takes LABEL DRIVER
+takes() {
+	start=$(now_ms)
+	unload "$2"
+	took=$(($(now_ms) - start))
+	say "$1: took $took ms"
+}
+
+unreadable_sleepers() {
+	load "$1"
+	takes "without tasks" "$1"
+	load "$1"
+	keeping_fault tasks "$TASKS"
+	takes "with $TASKS tasks" "$1"
+	[ $took -lt $LIMIT_MS ] || fail "rmmod took $took ms"
+	logged 'has waited for' && fail "a wait was reported"
+	let_go "$keeper"
+	reload "$1"
+}
+
+run "$DRM_DRAIN_DRIVERS" unreadable_sleepers

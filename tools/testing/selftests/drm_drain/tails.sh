@@ -1,0 +1,151 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# A task sleeps in the driver's text after the last reference has been dropped, and
+# its stack is hard to read: below a fault on user memory, and where a kretprobe or
+# the function graph tracer has replaced the return address. Only for the test driver.
+
+# shellcheck source=tools/testing/selftests/drm_drain/functions.sh
+. "$(dirname "$0")/functions.sh"
+
+TRACING=/sys/kernel/tracing
+TASKS=${DRM_DRAIN_TASKS:-1000}
+# Longer than it takes to the first report, and shorter than to the second one
+HOLD_S=14
+
+# A report has the stack of the task.
+SPLAT=${SPLAT%|Call Trace}
+
+# What the tail sleeps in: msleep() or, when it waits for user memory, the other one
+HOOKED='msleep strncpy_from_user'
+
+unhook() {
+	echo nop >$TRACING/current_tracer
+	echo >$TRACING/set_ftrace_filter
+	[ ! -e $TRACING/events/kprobes/enable ] || echo 0 >$TRACING/events/kprobes/enable
+	[ ! -e $TRACING/kprobe_events ] || echo >$TRACING/kprobe_events
+} 2>/dev/null
+
+hook() {
+	[ -e $TRACING/trace ] || mount -t tracefs none $TRACING 2>/dev/null
+	trap unhook EXIT
+	case $1 in
+	kretprobe)
+		[ -e $TRACING/kprobe_events ] || skip "no kretprobes"
+		for function in $HOOKED; do
+			echo "r:drm_drain_$function $function" >>$TRACING/kprobe_events ||
+				fail "no kretprobe at $function()"
+		done
+		need tee $TRACING/events/kprobes/enable <<-EOF >/dev/null
+		1
+		EOF
+		;;
+	function_graph)
+		grep -qw function_graph $TRACING/available_tracers 2>/dev/null ||
+			skip "no function graph tracer"
+		for function in $HOOKED; do
+			echo "$function" >>$TRACING/set_ftrace_filter ||
+				fail "cannot trace $function()"
+		done
+		need tee $TRACING/current_tracer <<-EOF >/dev/null
+		function_graph
+		EOF
+		;;
+	esac
+}
+
+# Without, nobody may sleep in the text after the last put.
+reliable_stacks() {
+	grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"
+}
+
+# The processes that sleep in a fault; the threads of drm_drain_fault are not seen here.
+in_fault() {
+	for dir in /proc/[0-9]*; do
+		grep -qs '^handle_userfault$' "$dir/wchan" && cat "$dir/comm"
+	done
+}
+
+# stays DRIVER: rmmod of it, while the tail is in its text
+stays() {
+	rmmod "$1" &
+	pid=$!
+	for _ in $(seq 100); do
+		[ "$(state "$1")" != Unloading ] || break
+		sleep 0.1
+	done
+	start=$(now_ms)
+	while [ $(($(now_ms) - start)) -lt $((HOLD_S * 1000)) ]; do
+		[ -d /proc/$pid ] || fail "rmmod has not waited"
+		[ "$(state "$1")" = Unloading ] || fail "$1 is $(state "$1")"
+		sleep 0.5
+	done
+}
+
+# leaves DRIVER: the tail has left, or is about to
+leaves() {
+	start=$(now_ms)
+	wait $pid || fail "rmmod failed"
+	took=$(($(now_ms) - start))
+	say "rmmod ended after $took ms"
+	loaded "$1" && fail "$1 is still there"
+	[ $took -lt 3000 ] || fail "rmmod took $took ms after the tail had left"
+	# Whoever has only seemed to be outside is about to fall.
+	sleep 1
+	reports=$(messages | grep -c 'has waited for')
+	messages | grep 'has waited for'
+	[ "$reports" -eq 1 ] || fail "$reports reports in $HOLD_S s"
+	reload "$1"
+}
+
+# sleeping DRIVER [HOOK]
+sleeping() {
+	reliable_stacks
+	hook "${2-}"
+	load "$1" worker_ms=0 tail_ms=$((HOLD_S * 1000 + 1000)) tail_sleeps=1
+	stays "$1"
+	sleep 1
+	leaves "$1"
+	logged 'worker returns' || fail "the worker has not returned"
+}
+
+# faulting DRIVER [HOOK]
+faulting() {
+	reliable_stacks
+	hook "${2-}"
+	load "$1" worker_ms=0
+	keeping_fault param "/sys/module/$1/parameters/tail_user"
+	stays "$1"
+	in_fault | grep -q '^kworker' || fail "the worker is not in a fault"
+	let_go "$keeper"
+	leaves "$1"
+	logged 'worker returns' || fail "the worker has not returned"
+}
+
+tail_asleep() { sleeping "$1"; }
+tail_asleep_below_a_kretprobe() { sleeping "$1" kretprobe; }
+tail_asleep_below_the_graph_tracer() { sleeping "$1" function_graph; }
+tail_in_a_fault() { faulting "$1"; }
+tail_in_a_fault_below_a_kretprobe() { faulting "$1" kretprobe; }
+tail_in_a_fault_below_the_graph_tracer() { faulting "$1" function_graph; }
+
+tail_in_a_fault_among_others() {
+	keeping_fault tasks "$TASKS"
+	others=$keeper
+	tail_in_a_fault "$1"
+	let_go "$others"
+}
+
+# Not a worker, but a task of user space
+parameter_in_a_fault() {
+	reliable_stacks
+	load "$1"
+	keeping_fault param "/sys/module/$1/parameters/fault"
+	stays "$1"
+	let_go "$keeper"
+	leaves "$1"
+	logged "drm_drain_fault:[0-9]* is in its text" || fail "the report does not name the task"
+}
+
+run drm_drain_driver tail_asleep tail_asleep_below_a_kretprobe \
+	tail_asleep_below_the_graph_tracer tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
+	tail_in_a_fault_below_the_graph_tracer tail_in_a_fault_among_others parameter_in_a_fault
