@@ -172,7 +172,8 @@ EXPORT_SYMBOL_GPL(module_drain_count);
  *
  * Called when the object has been released and freed, as the last step that uses
  * the object or anything of the module. Everything the caller did before is
- * visible to the task that returns from module_drain_wait().
+ * visible to the task that returns from module_drain_wait(). Code of the module
+ * that gets here may sleep on its way out, but must not queue more of its code.
  *
  * Context: Any but hard interrupt, where PREEMPT_RT does not allow
  * complete_all().
@@ -210,42 +211,16 @@ static void drain_report_fn(struct work_struct *work)
 	report->secs *= 2;
 }
 
-/*
- * module_drain_wait() for the module loader, which decides with @state whether
- * signals end the wait. Returns 0, or -ERESTARTSYS if a signal did.
- */
-int module_drain_wait_state(struct module_drain *drain, unsigned int state)
+/* For the module loader: allow no new objects, and tell whether all are released */
+bool module_drain_done(struct module_drain *drain)
 {
-	struct drain_report report = {
-		.drain = drain,
-		.waiter = current,
-		.secs = MODULE_DRAIN_REPORT_SECS,
-	};
-	int ret;
-
-	might_sleep();
-
 	if (!test_and_set_bit(MODULE_DRAIN_CLOSED, &drain->flags))
 		module_drain_put(drain);
 
 	/* This also waits for a complete_all() that has not returned yet. */
-	if (completion_done(&drain->drained))
-		return 0;
-
-	INIT_DELAYED_WORK_ONSTACK(&report.work, drain_report_fn);
-	queue_delayed_work(system_freezable_wq, &report.work, report.secs * HZ);
-
-	/* The freezer of cgroup v2 must not wait for this task. */
-	cgroup_enter_frozen();
-	ret = wait_for_completion_state(&drain->drained, state);
-	cgroup_leave_frozen(false);
-
-	cancel_delayed_work_sync(&report.work);
-	destroy_delayed_work_on_stack(&report.work);
-
-	return ret;
+	return completion_done(&drain->drained);
 }
-EXPORT_SYMBOL_IF_KUNIT(module_drain_wait_state);
+EXPORT_SYMBOL_IF_KUNIT(module_drain_done);
 
 /**
  * module_drain_wait - allow no new objects and wait until all are released
@@ -259,12 +234,35 @@ EXPORT_SYMBOL_IF_KUNIT(module_drain_wait_state);
  * frozen and counts neither as load nor as hung. A wait of 10 seconds is reported
  * with &module_drain_ops.report, and again whenever its time has doubled.
  *
- * Context: May sleep. The caller must not hold a lock that a release callback
- * takes, nor be a release callback.
+ * Context: May sleep. The caller is an exit or init function of the module, holds
+ * no lock, and is not a release callback.
  */
 void module_drain_wait(struct module_drain *drain)
 {
+	struct drain_report report = {
+		.drain = drain,
+		.waiter = current,
+		.secs = MODULE_DRAIN_REPORT_SECS,
+	};
+	bool kthread = current->flags & PF_KTHREAD;
+
+	might_sleep();
+
+	if (module_drain_done(drain))
+		return;
+
+	INIT_DELAYED_WORK_ONSTACK(&report.work, drain_report_fn);
+	queue_delayed_work(system_freezable_wq, &report.work, report.secs * HZ);
+
+	/* The freezer of cgroup v2 must not wait for this task. */
+	if (!kthread)
+		cgroup_enter_frozen();
 	/* TASK_IDLE ignores signals, the wait cannot fail. */
-	module_drain_wait_state(drain, TASK_IDLE | TASK_FREEZABLE);
+	wait_for_completion_state(&drain->drained, TASK_IDLE | TASK_FREEZABLE);
+	if (!kthread)
+		cgroup_leave_frozen(true);
+
+	cancel_delayed_work_sync(&report.work);
+	destroy_delayed_work_on_stack(&report.work);
 }
 EXPORT_SYMBOL_GPL(module_drain_wait);

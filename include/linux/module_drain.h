@@ -23,7 +23,7 @@ struct module_drain_ops {
 	void (*report)(struct module_drain *drain);
 	/**
 	 * @free: free the memory of the drain. Called by the module loader, in
-	 * process context, when the module's text is about to be freed.
+	 * process context, when nothing can enter the module's text any more.
 	 */
 	void (*free)(struct module_drain *drain);
 };
@@ -54,6 +54,6 @@ unsigned int module_drain_count(struct module_drain *drain);
 void module_drain_wait(struct module_drain *drain);
 
 /* For the module loader */
-int module_drain_wait_state(struct module_drain *drain, unsigned int state);
+bool module_drain_done(struct module_drain *drain);
 
 #endif

@@ -37,18 +37,20 @@
 
 struct module_gate {
 	struct module *mod;
-	/* What this waits for, for reports */
+	/* What this waits for, for reports, and the drain, if it is one */
 	const char *what;
+	struct module_drain *drain;
 	/* When this wait began, and when it is reported next, in seconds after that */
 	unsigned long start;
 	unsigned int report;
 	/* Before the next look, in jiffies */
 	long pause;
-	/* The task that is looked at, and whether it was found inside */
+	/* The task that is looked at, and what the last look found */
 	struct task_struct *task;
-	bool inside;
-	/* Whether functions of the module may have a replacement elsewhere */
-	bool patched;
+	const char *found;
+	/* The functions elsewhere that replace functions of the module */
+	struct klp_range *ranges;
+	unsigned int nr_ranges;
 };
 
 static void gate_begin(struct module_gate *gate, const char *what)
@@ -69,10 +71,11 @@ static void gate_report(struct module_gate *gate)
 
 	pr_warn("%s:%d has waited for %u s %s module %s\n", current->comm,
 		task_pid_nr(current), secs, gate->what, module_name(gate->mod));
+	if (gate->drain)
+		gate->drain->ops->report(gate->drain);
 	if (!gate->task)
 		return;
-	pr_warn("%s:%d %s\n", gate->task->comm, task_pid_nr(gate->task),
-		gate->inside ? "is in its text" : "has a stack that cannot be read");
+	pr_warn("%s:%d %s\n", gate->task->comm, task_pid_nr(gate->task), gate->found);
 	sched_show_task(gate->task);
 }
 
@@ -108,7 +111,8 @@ static int gate_wait_refs(struct module_gate *gate)
 	int ret = 0;
 
 	gate_begin(gate, "for the last reference on");
-	while (!ret && atomic_read(&gate->mod->refcnt) && try_release_module_ref(gate->mod))
+	/* 1 is what the loader itself holds. */
+	while (!ret && atomic_cmpxchg(&gate->mod->refcnt, 1, 0) > 1)
 		ret = gate_pause(gate);
 
 	return ret;
@@ -117,19 +121,23 @@ static int gate_wait_refs(struct module_gate *gate)
 static int gate_wait_objects(struct module_gate *gate)
 {
 	struct module_drain *drain;
+	unsigned int count;
 	int ret = 0;
 
 	llist_for_each_entry(drain, gate->mod->drains.first, node) {
-		if (module_drain_count(drain))
-			pr_notice("module %s leaves %u %s behind, waiting; its exit function should\n",
-				  module_name(gate->mod), module_drain_count(drain),
-				  drain->ops->name);
-		ret = module_drain_wait_state(drain, TASK_KILLABLE | TASK_NOLOAD | TASK_FREEZABLE);
-		if (ret)
-			return -EINTR;
+		count = module_drain_count(drain);
+		if (count)
+			pr_notice("module %s leaves %u %s behind, waiting for their release\n",
+				  module_name(gate->mod), count, drain->ops->name);
+
+		gate_begin(gate, "until nothing is left of");
+		gate->drain = drain;
+		while (!ret && !module_drain_done(drain))
+			ret = gate_pause(gate);
+		gate->drain = NULL;
 	}
 
-	return 0;
+	return ret;
 }
 
 #ifdef CONFIG_MODULE_DRAIN_STACKS
@@ -139,33 +147,32 @@ static int gate_wait_objects(struct module_gate *gate)
  *
  * (1) Nothing calls into the module to drop a reference any more. The exit
  *     function has unregistered what could, and no counted object is left. What
- *     can still enter the text (parameters in sysfs, output of tracepoints, async
- *     functions) is synchronised by its own dismantling further down in the
- *     loader.
+ *     can still enter the text after an exit function (parameters in sysfs, output
+ *     of tracepoints, async functions) is synchronised by its own dismantling
+ *     further down in the loader.
  *
- * (2) So a task that is seen with no return address into the text on its stack
- *     never gets one again: it would have to be called, or inherit a stack, and a
- *     new task starts with a stack of its own. It does not matter when the other
- *     tasks are seen.
+ * (2) A task that is seen with no return address into the text on its stack never
+ *     gets one again, except in the entries that (1) names: the text would have to
+ *     be called, or the stack inherited, and a new task starts with a stack of its
+ *     own. So it does not matter when the other tasks are seen.
  *
- * (3) The walk misses no task that is inside. Tasks are visited in the order of
- *     their numbers in the initial pid namespace. A task without a number has
- *     exited. A task whose number changes during the walk is inside execve(),
- *     hence outside the module. A task with a new number was created during the
- *     walk: (2).
+ * (3) The walk misses no task that is inside. It visits tasks in the order of their
+ *     numbers in the initial pid namespace. A task without a number has exited. A
+ *     task whose number changes during the walk is inside execve(), hence outside
+ *     the module. A task with a new number was created during the walk: (2). The
+ *     idle tasks, which have no number, run module code only in interrupts: (4).
  *
  * (4) Interrupts and softirqs, which may be on no task's stack, are RCU read-side
  *     critical sections. A grace period follows the walk.
  *
- * (5) A function outside that was given a callback by the module, and was jumped
- *     to by the compiler as the last action of a function of the module, must not
- *     call back after the module's last put. This is asked of the module.
+ * (5) Between its last put and its return, code of the module must not queue work,
+ *     timers or threads of the module, nor jump (as the compiler makes of a last
+ *     call) to a function elsewhere that will call back. This is asked of the
+ *     module, see module_drain_put().
  */
 
 static bool gate_text_contains(struct module_gate *gate, unsigned long addr)
 {
-	struct module *patch;
-
 	/* A return address may be the end of the text. */
 	for_each_mod_mem_type(type) {
 		const struct module_memory *mem = &gate->mod->mem[type];
@@ -175,23 +182,24 @@ static bool gate_text_contains(struct module_gate *gate, unsigned long addr)
 			return true;
 	}
 
-	if (!gate->patched)
-		return false;
-
 	/* A function of a livepatch may have been called as one of the module. */
-	guard(rcu)();
-	patch = __module_text_address(addr);
+	for (unsigned int i = 0; i < gate->nr_ranges; i++) {
+		if (addr - gate->ranges[i].addr <= gate->ranges[i].size)
+			return true;
+	}
 
-	return patch && is_livepatch_module(patch);
+	return false;
 }
 
 static bool gate_look_entry(void *data, unsigned long addr)
 {
 	struct module_gate *gate = data;
 
-	gate->inside = gate_text_contains(gate, addr);
+	if (!gate_text_contains(gate, addr))
+		return true;
+	gate->found = "is in its text";
 
-	return !gate->inside;
+	return false;
 }
 
 #ifdef CONFIG_MODULE_DRAIN_SCAN
@@ -258,6 +266,7 @@ static bool gate_traced_inside(struct module_gate *gate, struct task_struct *tas
  *
  * User space chooses the registers that it enters the kernel with, at the top.
  */
+__no_kmsan_checks
 static int gate_scan(struct module_gate *gate, struct task_struct *task)
 {
 	unsigned long *base = task_stack_page(task);
@@ -295,16 +304,20 @@ static int gate_look(struct task_struct *task, void *data)
 	struct module_gate *gate = data;
 	int ret;
 
-	gate->inside = false;
 	/* A dead task does not return. It may have oopsed inside. */
 	if (READ_ONCE(task->__state) == TASK_DEAD)
 		return 0;
-	if (task_curr(task))
+	if (task_curr(task)) {
+		gate->found = "is running";
 		return -EBUSY;
+	}
 
+	gate->found = NULL;
 	ret = arch_stack_walk_reliable(gate_look_entry, gate, task);
-	if (ret && !gate->inside)
+	if (ret && !gate->found) {
+		gate->found = "has a stack that cannot be read";
 		ret = gate_scan(gate, task);
+	}
 
 	return ret;
 }
@@ -334,8 +347,8 @@ static int gate_wait_task(struct module_gate *gate)
 			return 0;
 
 		ret = task_call_func(task, gate_look, gate);
-		/* Stopping comes last, since it disturbs an isolated CPU. */
-		if (ret == -EBUSY && gate->pause == GATE_PAUSE_MAX)
+		/* Stopping comes last, when the walk has had the time to look again. */
+		if (ret == -EBUSY && time_after(jiffies, gate->start + GATE_PAUSE_MAX))
 			ret = stop_one_cpu(task_cpu(task), gate_look_stopped, gate);
 		put_task_stack(task);
 		if (!ret)
@@ -365,12 +378,9 @@ static struct task_struct *gate_next_task(int *nr)
 	return task;
 }
 
-static int gate_wait_text(struct module_gate *gate)
+static int gate_walk(struct module_gate *gate)
 {
 	int nr = 1, ret = 0;
-
-	gate_begin(gate, "to free the text of");
-	gate->patched = klp_module_patched(gate->mod);
 
 	while (!ret && (gate->task = gate_next_task(&nr))) {
 		if (gate->task != current)
@@ -379,6 +389,20 @@ static int gate_wait_text(struct module_gate *gate)
 		cond_resched();
 	}
 	gate->task = NULL;
+
+	return ret;
+}
+
+static int gate_wait_text(struct module_gate *gate)
+{
+	int ret;
+
+	gate_begin(gate, "to free the text of");
+	klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges);
+	do {
+		ret = gate_walk(gate);
+	} while (!ret && klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges));
+	kfree(gate->ranges);
 
 	return ret;
 }
@@ -416,16 +440,32 @@ bool module_has_gate(const struct module *mod)
 	return mod->drain_text || !llist_empty(&mod->drains);
 }
 
+/* A task that is on its way out of a module may be in a module that this one used. */
+void module_drain_pass_on(struct module *mod, struct module *used)
+{
+	if (module_has_gate(mod))
+		used->drain_text = true;
+}
+
+/* The drains of a module go when nothing can enter its text any more. */
+void module_drain_free(struct module *mod)
+{
+	struct module_drain *drain, *next;
+
+	llist_for_each_entry_safe(drain, next, llist_del_all(&mod->drains), node)
+		drain->ops->free(drain);
+}
+
 /**
  * module_drain_gate - wait until nothing needs a module's code any more
  * @mod: the module, whose exit function or failed init function has returned
  *
- * Modules that had counted objects, or that ask for it with MODULE_DRAIN_TEXT(),
- * are waited for here: first for references on the module that a failed init
- * left, then for objects that the exit function did not wait for, and then until
- * no task has a return address into the module's text on its stack. The task may
- * have slept there in between. Those that did so after they called
- * module_drain_put() are why this exists: they have to get out of the module.
+ * Modules that had counted objects, and modules that such a module used, are
+ * waited for here: first for references on the module that a failed init left,
+ * then for objects that the exit function did not wait for, and then until no task
+ * has a return address into the module's text on its stack. The task may have
+ * slept there meanwhile. Tasks that have called module_drain_put() for the last
+ * object are the reason: they have to get out of the module.
  *
  * Without CONFIG_MODULE_DRAIN_STACKS, a Tasks RCU grace period takes the place of
  * the last step. It covers code that neither sleeps nor reschedules voluntarily
@@ -443,30 +483,31 @@ bool module_has_gate(const struct module *mod)
 int module_drain_gate(struct module *mod)
 {
 	struct module_gate gate = { .mod = mod };
-	struct module_drain *drain, *next;
 	int ret;
 
 	if (!module_has_gate(mod))
 		return 0;
+
+	mod->drain_text = true;
 
 	ret = gate_wait_refs(&gate);
 	if (!ret)
 		ret = gate_wait_objects(&gate);
 	if (!ret)
 		ret = gate_wait_text(&gate);
+	/* The task does not sleep for this module from here on. */
+	if (cgroup_task_frozen(current))
+		cgroup_leave_frozen(true);
 	if (ret) {
 		pr_warn("%s:%d was killed, module %s stays in memory\n",
 			current->comm, task_pid_nr(current), module_name(mod));
 		return ret;
 	}
 
-	/* Interrupts and softirqs: (4). They may still use static SRCU data of the module. */
+	/* Interrupts and softirqs: (4). They may use static SRCU data of the module. */
 	synchronize_rcu();
-	/* RCU callbacks that those which were inside have queued */
+	/* RCU callbacks that the tails in the module have queued */
 	rcu_barrier();
-
-	llist_for_each_entry_safe(drain, next, mod->drains.first, node)
-		drain->ops->free(drain);
 
 	return 0;
 }

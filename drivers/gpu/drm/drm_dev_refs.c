@@ -26,7 +26,8 @@ struct drm_dev_ref {
 
 /*
  * The history of a device's references. There is nothing that ties a put to the
- * get it belongs to, so this is one entry for each place. A leak shows as a place that took more references than its counterpart dropped.
+ * get it belongs to, so this is one entry for each place. A leak shows as a place
+ * that took more references than its counterpart dropped.
  */
 struct drm_dev_refs {
 	/* Protects all the rest, taken in interrupts, too */
@@ -128,7 +129,7 @@ void drm_dev_refs_print(struct drm_device *dev)
 			ref = refs->ref[i];
 
 		pr_warn("[drm]     %d references %s, the last one by %s:%d, at\n", abs(ref.count),
-			   ref.count < 0 ? "dropped" : "taken", ref.comm, ref.pid);
+			ref.count < 0 ? "dropped" : "taken", ref.comm, ref.pid);
 		nr = stack_depot_fetch(ref.stack, &entries);
 		while (nr--)
 			pr_warn("[drm]       %pS\n", (void *)*entries++);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-#include <linux/cleanup.h>
+#define pr_fmt(fmt) "[drm] " fmt
+
 #include <linux/export.h>
 #include <linux/fs.h>
 #include <linux/list.h>
@@ -9,12 +10,13 @@
 #include <linux/module_drain.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
 #include <drm/drm_module.h>
-#include <drm/drm_print.h>
 
 #include "drm_internal.h"
 
@@ -33,10 +35,10 @@
  *   in memory. No module reference is needed on top. What the code may still do
  *   with the device is another question, see drm_dev_enter().
  *
- * - For what user space holds, like open files and exported dma-bufs: it pins the
- *   module as ever, and removing the module fails. Waiting is for
- *   references that the kernel holds. It would be wrong for files, since the task
- *   that waits may be the one that has them open.
+ * - For user space: open files, exported dma-bufs and the like pin the module as
+ *   ever, and removing the module fails. The kernel waits only for its own
+ *   references. Waiting for files would be wrong, since the task that waits may
+ *   have them open itself.
  *
  * - For drivers: the module's exit function calls drm_module_drain() after it
  *   unregistered the driver and before it destroys what is needed for releasing
@@ -44,17 +46,17 @@
  *   the other helpers here do this for their users.
  *
  * The module of a device is the one that its &struct drm_driver is part of. If
- * that was allocated, it is the owner of &drm_driver.fops. Other modules which
+ * that is not static data, it is the owner of &drm_driver.fops; if these name none
+ * either, the device counts for the DRM core, which keeps no driver's code. Other modules which
  * provide parts of the device, like bridges, have to see to it themselves that
  * they are not needed any more.
  *
  * The module loader waits once more when the exit function has returned, see
  * module_drain_gate(): for devices of drivers that do not call
  * drm_module_drain(), whose exit function may have destroyed what the release
- * uses, and until every task has left the module's text, those included that
- * dropped a reference on the device. Helper modules stay as long as the driver
- * that calls them does. Those that drop references on devices themselves use
- * MODULE_DRAIN_TEXT(). The threads and workers of a module must come to an end in
+ * uses, and until every task has left the module's text, including the task that
+ * dropped the last reference on the device. The same goes for the modules that the
+ * driver used, when these are removed. The threads and workers of a module must come to an end in
  * its exit function, as always.
  */
 
@@ -80,15 +82,13 @@ struct drm_drain {
 /**
  * struct drm_drain_fops - file operations that pin the module
  *
- * For a device whose &drm_driver.fops do not. Needed until the last file that was
- * opened with them is gone, which may be later than the device.
+ * A copy of &drm_driver.fops that name no owner. The last file that was opened with
+ * them needs them, which may be later than the device.
  */
 struct drm_drain_fops {
 	/** @link: in &drm_drain.fops */
 	struct list_head link;
-	/** @driver: the driver's */
-	const struct file_operations *driver;
-	/** @fops: a copy of them, with the right owner */
+	/** @fops: the copy, with the right owner */
 	struct file_operations fops;
 };
 
@@ -104,8 +104,8 @@ static DEFINE_MUTEX(drm_drain_lock);
 
 #ifdef CONFIG_LOCKDEP
 /*
- * Held while a device is released and taken by those who wait for that, to find
- * the locks that would turn this into a deadlock, even if nobody has to wait.
+ * A task that releases a device holds this map, and a task that drains acquires it.
+ * So lockdep finds locks that make this a deadlock, even if nobody has to wait.
  */
 static struct lockdep_map drm_drain_release_map =
 	STATIC_LOCKDEP_MAP_INIT("drm_dev_release", &drm_drain_release_map);
@@ -121,16 +121,16 @@ static void drm_drain_report(struct module_drain *base)
 
 	list_for_each_entry(dev, &drain->devices, managed.link) {
 		if (n++ == DRM_DRAIN_REPORT_MAX) {
-			pr_warn("[drm]   and %u more\n",
+			pr_warn("  and %u more\n",
 				module_drain_count(base) - DRM_DRAIN_REPORT_MAX);
 			break;
 		}
 		if (dev->managed.releaser) {
-			pr_warn("[drm]   a device is being released by %s:%d\n",
+			pr_warn("  a device is being released by %s:%d\n",
 				dev->managed.releaser->comm, task_pid_nr(dev->managed.releaser));
 			continue;
 		}
-		pr_warn("[drm]   %s: %u references%s\n", dev_name(dev->dev),
+		pr_warn("  %s: %u references%s\n", dev_name(dev->dev),
 			kref_read(&dev->ref), dev->registered ? "" : ", not registered");
 		drm_dev_refs_print(dev);
 	}
@@ -173,32 +173,43 @@ static struct drm_drain *drm_drain_find_or_create(struct module *owner, gfp_t gf
 	return container_of(base, struct drm_drain, base);
 }
 
-/* The driver's file operations do not pin its module. A copy of them will. */
+static const struct file_operations *
+drm_drain_find_fops(struct drm_drain *drain, const struct file_operations *like)
+{
+	struct drm_drain_fops *fops;
+
+	list_for_each_entry(fops, &drain->fops, link) {
+		if (!memcmp(&fops->fops, like, sizeof(*like)))
+			return &fops->fops;
+	}
+
+	return NULL;
+}
+
+/*
+ * Give the device a copy of its driver's file operations which names the module as
+ * the owner, so that files pin it.
+ */
 static int drm_drain_own_fops(struct drm_drain *drain, struct drm_device *dev)
 {
-	const struct file_operations *driver = dev->driver->fops;
-	struct drm_drain_fops *new __free(kfree) = kzalloc_obj(*new);
-	struct drm_drain_fops *fops;
+	struct drm_drain_fops *new = kzalloc_obj(*new);
 
 	if (!new)
 		return -ENOMEM;
+	new->fops = *dev->driver->fops;
+	new->fops.owner = drain->base.mod;
 
-	guard(mutex)(&drm_drain_lock);
-
-	list_for_each_entry(fops, &drain->fops, link) {
-		if (fops->driver == driver)
-			goto found;
+	mutex_lock(&drm_drain_lock);
+	dev->managed.fops = drm_drain_find_fops(drain, &new->fops);
+	if (!dev->managed.fops) {
+		pr_warn("file operations of module %s name no owner, files pin it all the same\n",
+			module_name(drain->base.mod));
+		dev->managed.fops = &new->fops;
+		list_add(&new->link, &drain->fops);
+		new = NULL;
 	}
-
-	pr_warn("[drm] module %s is not the owner of its file operations, files pin it all the same\n",
-		module_name(drain->base.mod));
-	fops = no_free_ptr(new);
-	fops->driver = driver;
-	fops->fops = *driver;
-	fops->fops.owner = drain->base.mod;
-	list_add(&fops->link, &drain->fops);
-found:
-	dev->managed.fops = &fops->fops;
+	mutex_unlock(&drm_drain_lock);
+	kfree(new);
 
 	return 0;
 }
@@ -219,7 +230,7 @@ int drm_drain_add_device(struct drm_device *dev)
 		owner = driver->fops->owner;
 	if (!owner)
 		owner = THIS_MODULE;
-	/* All is built in. */
+	/* Driver and core are built in, or there is no telling. */
 	if (!owner)
 		return 0;
 
@@ -227,17 +238,21 @@ int drm_drain_add_device(struct drm_device *dev)
 	if (!drain)
 		return -ENOMEM;
 
-	if (driver->fops && driver->fops->owner != owner) {
+	if (driver->fops && !driver->fops->owner) {
 		ret = drm_drain_own_fops(drain, dev);
 		if (ret)
 			return ret;
 	}
 
+	if (driver->fops && driver->fops->owner && driver->fops->owner != owner)
+		pr_warn("files of module %s pin module %s, unloading will wait for them\n",
+			module_name(owner), module_name(driver->fops->owner));
+
 	guard(mutex)(&drm_drain_lock);
 
 	if (!module_drain_get(&drain->base)) {
 		if (!drain->refused)
-			pr_err("[drm] module %s is being unloaded, no new device for %s\n",
+			pr_err("module %s is being unloaded, no new device for %s\n",
 			       module_name(owner), dev_name(dev->dev));
 		drain->refused = true;
 		return -ENODEV;
@@ -255,7 +270,7 @@ void drm_drain_begin_release(struct drm_device *dev)
 		return;
 
 	scoped_guard(mutex, &drm_drain_lock)
-		dev->managed.releaser = current;
+		dev->managed.releaser = get_task_struct(current);
 	lock_map_acquire_read(&drm_drain_release_map);
 }
 
@@ -273,11 +288,12 @@ struct drm_drain *drm_drain_end_release(struct drm_device *dev)
 	lock_map_release(&drm_drain_release_map);
 	scoped_guard(mutex, &drm_drain_lock)
 		list_del(&dev->managed.link);
+	put_task_struct(dev->managed.releaser);
 
 	return drain;
 }
 
-/* The driver's module may be unloaded from here on, and @drain be freed. */
+/* rmmod may free the driver's module and @drain from here on. */
 void drm_drain_put(struct drm_drain *drain)
 {
 	if (drain)
@@ -297,6 +313,26 @@ static bool drm_drain_is_releaser(struct drm_drain *drain)
 
 	return false;
 }
+
+/**
+ * drm_dev_owner - Get the module that open files of a DRM device pin
+ * @dev: DRM device
+ *
+ * Exporters of dma-bufs, framebuffer devices and the like pin this module, too.
+ *
+ * Context: Any. The caller holds a reference on @dev.
+ * Return: the driver's module, or NULL if the driver is built in.
+ */
+struct module *drm_dev_owner(struct drm_device *dev)
+{
+	const struct file_operations *fops = drm_dev_fops(dev);
+
+	if (fops)
+		return fops->owner;
+
+	return dev->managed.drain ? dev->managed.drain->base.mod : NULL;
+}
+EXPORT_SYMBOL(drm_dev_owner);
 
 /**
  * drm_module_drain - wait until all DRM devices of a module have been released

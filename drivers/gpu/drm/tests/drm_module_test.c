@@ -524,7 +524,7 @@ static void drm_test_module_owner(struct kunit *test)
 	mock->driver.fops = NULL;
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
-	KUNIT_EXPECT_NULL(test, drm_dev_owner(drm));
+	KUNIT_EXPECT_PTR_NE(test, drm_dev_owner(drm), &mock->module);
 	mock_put(mock, drm);
 }
 

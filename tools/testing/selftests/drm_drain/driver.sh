@@ -145,28 +145,39 @@ without_file_operations() {
 	reload "$1"
 }
 
-# pinned_by_files FOPS DRIVER: whatever the driver's file operations say, an open
-# file refuses, a reference is waited for, and one warning tells
-pinned_by_files() {
-	loaded drm_drain_holder || need insert drm_drain_holder
-	load "$2" fops="$1"
+# Whatever the driver's file operations say, an open file refuses, a reference is waited
+# for, and one warning tells.
+file_operations_without_owner() {
+	load "$1" fops=ownerless
 	exec 3<"$node" || fail "cannot open $node"
-	refuses "$2"
+	refuses "$1"
 	exec 3<&-
 	hold
-	rmmod "$2" &
+	rmmod "$1" &
 	rmmod_pid=$!
-	waits $rmmod_pid "$2"
+	waits $rmmod_pid "$1"
 	echo worker >$HOLDER/put_from
 	echo 0 >$HOLDER/put || fail "the holder does not put"
-	finishes $rmmod_pid "$2"
-	[ "$(messages | grep -c "module $2 is not the owner of its file operations")" -eq 1 ] ||
+	finishes $rmmod_pid "$1"
+	[ "$(messages | grep -c "file operations of module $1 name no owner")" -eq 1 ] ||
 		fail "there is not one warning"
-	reload "$2"
+	reload "$1"
 }
 
-file_operations_without_owner() { pinned_by_files ownerless "$1"; }
-file_operations_of_another_module() { pinned_by_files foreign "$1"; }
+# A file pins the module that these name, and the driver waits for it.
+file_operations_of_another_module() {
+	loaded drm_drain_holder || need insert drm_drain_holder
+	load "$1" fops=foreign
+	exec 3<"$node" || fail "cannot open $node"
+	rmmod "$1" 3<&- &
+	rmmod_pid=$!
+	waits $rmmod_pid "$1"
+	exec 3<&-
+	finishes $rmmod_pid "$1"
+	[ "$(messages | grep -c "files of module $1 pin module drm_drain_holder")" -eq 1 ] ||
+		fail "there is not one warning"
+	reload "$1"
+}
 
 # A fatal signal ends the wait after the exit function, and leaves the module where it
 # is. The module is dead then, so this is one that nothing else needs.

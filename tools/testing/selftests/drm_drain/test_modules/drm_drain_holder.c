@@ -332,6 +332,8 @@ static void __exit holder_exit(void)
 
 	/* Managed actions are code that the drain of the driver knows nothing of. */
 	wait_var_event(&releases, !atomic_read(&releases));
+	/* Those who have woken this have a few instructions to go. */
+	msleep(100);
 }
 
 module_init(holder_init);
@@ -339,6 +341,3 @@ module_exit(holder_exit);
 
 MODULE_DESCRIPTION("Foreign holder of a DRM device");
 MODULE_LICENSE("GPL");
-#ifdef MODULE_DRAIN_TEXT
-MODULE_DRAIN_TEXT();
-#endif

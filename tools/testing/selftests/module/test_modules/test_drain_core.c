@@ -93,4 +93,3 @@ EXPORT_SYMBOL_GPL(test_objects_wait);
 
 MODULE_DESCRIPTION("Subsystems to test the last gate of modules");
 MODULE_LICENSE("GPL");
-MODULE_DRAIN_TEXT();
