@@ -13,6 +13,7 @@ CONFIGS=${DRAIN_CONFIGS:-guest debug drm}
 
 # What differs between architectures: the compiler's prefix, and what to build.
 GUEST_ARCH=${DRAIN_ARCH:-x86_64}
+# shellcheck disable=SC2034
 case $GUEST_ARCH in
 x86_64) CROSS='' IMAGE=arch/x86/boot/bzImage ;;
 arm64) CROSS=aarch64-linux-gnu- IMAGE=arch/arm64/boot/Image ;;

@@ -128,7 +128,8 @@ failed_init_with_a_file_open() {
 	loaded "$1" || fail "$1 is gone while it has a file open"
 	exec 3<&-
 	wait $insmod_pid && fail "$1 has loaded"
-	logged 'returns from closing the file' || fail "insmod did not wait until the file was closed"
+	logged 'returns from closing the file' ||
+		fail "insmod did not wait until the file was closed"
 	loaded "$1" && fail "$1 is still there"
 	echo 0 >$HOLDER/close_ms
 	reload "$1"
@@ -241,7 +242,8 @@ outlived_by_a_va_space() { outlived; }
 outlived_by_a_va_space_put_in_a_timer() { outlived put_atomic=1; }
 
 run drm_drain_driver slow_release worker_with_a_busy_tail worker_with_a_sleeping_tail \
-	worker_in_a_livepatch thread_stopped_last without_drain failed_init failed_init_with_a_file_open \
-	without_file_operations file_operations_without_owner \
-	file_operations_of_another_module failed_allocations outlived_by_a_va_space \
-	outlived_by_a_va_space_put_in_a_timer killed_after_exit
+	worker_in_a_livepatch thread_stopped_last without_drain failed_init \
+	failed_init_with_a_file_open without_file_operations \
+	file_operations_without_owner file_operations_of_another_module \
+	failed_allocations outlived_by_a_va_space outlived_by_a_va_space_put_in_a_timer \
+	killed_after_exit

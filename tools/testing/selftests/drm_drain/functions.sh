@@ -34,8 +34,9 @@ now_ms() {
 	echo $((${up%.*} * 1000 + (1${up#*.} - 100) * 10))
 }
 
-# Bits that say where a module comes from, or that it is a livepatch, do not count, nor does the one of a soft
-# lockup: sw_sync sets it for every fence, and a lockup is found in the log.
+# Bits that say where a module comes from, or that it is a livepatch, do not count, nor
+# does the one of a soft lockup: sw_sync sets it for every fence, and a lockup is found
+# in the log.
 taint() { echo $(($(cat /proc/sys/kernel/tainted) & ~(4096 | 8192 | 16384 | 32768))); }
 
 # The kernel's messages since the test began

@@ -116,7 +116,8 @@ one() {
 ktap_print_header
 [ "$(id -u)" -eq 0 ] || { ktap_skip_all "must be run as root"; exit "$KSFT_SKIP"; }
 [ -f test_modules/$USER.ko ] || { ktap_skip_all "no CONFIG_MODULE_DRAIN"; exit "$KSFT_SKIP"; }
-insmod test_modules/test_drain_core.ko || { ktap_skip_all "cannot load modules"; exit "$KSFT_SKIP"; }
+insmod test_modules/test_drain_core.ko ||
+	{ ktap_skip_all "cannot load modules"; exit "$KSFT_SKIP"; }
 taint=$(cat /proc/sys/kernel/tainted)
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
