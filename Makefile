@@ -52,6 +52,10 @@ stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm
 	@tools/drain/setup --arm64
 	@tools/drain/stacks
 
+.PHONY: harm
+harm: worktree ## what others feel of a stalled unload: sleep, load, reboot, kexec, systemd (30 minutes when cold)
+	@tools/drain/harm
+
 .PHONY: kasan
 kasan: setup tree ## KUnit under QEMU with KASAN and lockdep (15 minutes when cold)
 	@tools/drain/check kasan
