@@ -280,10 +280,14 @@ static int gate_scan(struct module_gate *gate, struct task_struct *task)
 
 	for (; word < top; word++) {
 		if (gate_word_is_inside(gate, READ_ONCE_NOCHECK(*word)))
-			return -EINVAL;
+			goto inside;
 	}
+	if (!gate_traced_inside(gate, task))
+		return 0;
+inside:
+	gate->found = "may be in its text";
 
-	return gate_traced_inside(gate, task) ? -EINVAL : 0;
+	return -EINVAL;
 }
 
 #else

@@ -256,20 +256,23 @@ finishes() {
 	return 0
 }
 
-# leaving PROGRAM COMMAND...: have a process that is left behind by a program; sets keeper
-leaving() {
-	keeper=$("$@" 2>"$tmp/error") || {
-		[ $? -ne "$KSFT_SKIP" ] || lacks "$2" "$(cat "$tmp/error")"
+# keeping COMMAND NODE...: have a process that keeps something of the device; sets keeper
+keeping() {
+	keeper=$(./drm_drain_user "$@" 2>"$tmp/error") || {
+		[ $? -ne "$KSFT_SKIP" ] || lacks "$1" "$(cat "$tmp/error")"
 		fail "$*: $(cat "$tmp/error")"
 	}
 	say "$keeper" >>"$tmp/keepers"
 }
 
-# keeping COMMAND NODE...: it keeps something of the device
-keeping() { leaving ./drm_drain_user "$@"; }
-
-# keeping_fault COMMAND ARGUMENT: it has threads that sleep below a fault on user memory
-keeping_fault() { leaving ./drm_drain_fault "$@"; }
+# keeping_fault COMMAND ARGUMENT: one with threads that sleep below a fault on user memory
+keeping_fault() {
+	keeper=$(./drm_drain_fault "$@" 2>"$tmp/error") || {
+		[ $? -ne "$KSFT_SKIP" ] || skip "$(cat "$tmp/error")"
+		fail "$*: $(cat "$tmp/error")"
+	}
+	say "$keeper" >>"$tmp/keepers"
+}
 
 # The process is a child of its own, which nobody can wait for.
 let_go() {

@@ -15,6 +15,7 @@
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
@@ -126,13 +127,14 @@ static DEFINE_MUTEX(drm_drain_lock);
 
 static void drm_drain_read_user(void)
 {
-	char byte;
+	char *str;
 
 	if (mmget_not_zero(tail_mm)) {
 		kthread_use_mm(tail_mm);
-		/* Not inlined, unlike others, so it can be traced. */
-		if (strncpy_from_user(&byte, tail_addr, 1) < 0)
-			pr_info("worker cannot read\n");
+		/* A function that can be traced, unlike copy_from_user() */
+		str = strndup_user(tail_addr, PAGE_SIZE);
+		if (!IS_ERR(str))
+			kfree(str);
 		kthread_unuse_mm(tail_mm);
 		mmput(tail_mm);
 	}
