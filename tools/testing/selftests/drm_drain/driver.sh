@@ -180,6 +180,17 @@ file_operations_of_another_module() {
 	reload "$1"
 }
 
+# The exit function would wait for the file that force ignores.
+forced_with_a_file_open() {
+	load "$1"
+	exec 3<"$node" || fail "cannot open $node"
+	rmmod -f "$1" 2>/dev/null && fail "$1 could be unloaded by force"
+	refuses "$1"
+	exec 3<&-
+	unload "$1"
+	reload "$1"
+}
+
 # A fatal signal ends the wait after the exit function, and leaves the module where it
 # is. The module is dead then, so this is one that nothing else needs.
 killed_after_exit() {
@@ -246,4 +257,4 @@ run drm_drain_driver slow_release worker_with_a_busy_tail worker_with_a_sleeping
 	failed_init_with_a_file_open without_file_operations \
 	file_operations_without_owner file_operations_of_another_module \
 	failed_allocations outlived_by_a_va_space outlived_by_a_va_space_put_in_a_timer \
-	killed_after_exit
+	forced_with_a_file_open killed_after_exit

@@ -26,9 +26,6 @@ file_open() {
 	exec 3<"$node" || fail "cannot open $node"
 	refuses "$1"
 	refuses "$1"
-	# Not even by force: the wait after the exit function would be for the file.
-	rmmod -f "$1" 2>/dev/null && fail "$1 could be unloaded by force"
-	refuses "$1"
 	exec 3<&-
 	unload "$1"
 	reload "$1"
