@@ -110,7 +110,9 @@ static void proc_read(pid_t tid, const char *name, char *buf, size_t size)
 		len = read(fd, buf, size - 1);
 		close(fd);
 	}
-	buf[len > 0 ? len : 0] = '\0';
+	if (len < 0)
+		len = 0;
+	buf[len] = '\0';
 }
 
 static int asleep(pid_t tid)
