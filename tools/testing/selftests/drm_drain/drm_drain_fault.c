@@ -100,19 +100,19 @@ static void *thread_fn(void *data)
 /* What a file in the directory of a thread begins with, if the thread is still there */
 static void proc_read(pid_t tid, const char *name, char *buf, size_t size)
 {
-	ssize_t len = 0;
 	char path[64];
+	ssize_t len;
 	int fd;
 
+	buf[0] = '\0';
 	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", tid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		len = read(fd, buf, size - 1);
-		close(fd);
-	}
-	if (len < 0)
-		len = 0;
-	buf[len] = '\0';
+	if (fd < 0)
+		return;
+	len = read(fd, buf, size - 1);
+	if (len >= 0)
+		buf[len] = '\0';
+	close(fd);
 }
 
 static int asleep(pid_t tid)
