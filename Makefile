@@ -48,12 +48,12 @@ matrix: worktree ## the selftests with every driver QEMU has a device for, with 
 	@tools/drain/matrix
 
 .PHONY: stacks
-stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm64 (30 minutes when cold)
+stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm64, not timed yet
 	@tools/drain/setup --arm64
 	@tools/drain/stacks
 
 .PHONY: harm
-harm: worktree ## what others feel of a stalled unload: sleep, load, reboot, kexec, systemd (30 minutes when cold)
+harm: worktree ## what others feel of a stalled unload: sleep, load, reboot, kexec, systemd; not timed yet
 	@tools/drain/harm
 
 .PHONY: kasan
