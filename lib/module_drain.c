@@ -211,16 +211,38 @@ static void drain_report_fn(struct work_struct *work)
 	report->secs *= 2;
 }
 
-/* For the module loader: allow no new objects, and tell whether all are released */
-bool module_drain_done(struct module_drain *drain)
+/*
+ * For the module loader, too, which may be killed: with TASK_WAKEKILL in @state, a
+ * fatal signal ends the wait, and the return value is not 0.
+ */
+int module_drain_wait_state(struct module_drain *drain, unsigned int state)
 {
+	struct drain_report report = {
+		.drain = drain,
+		.waiter = current,
+		.secs = MODULE_DRAIN_REPORT_SECS,
+	};
+	int ret;
+
+	might_sleep();
+
 	if (!test_and_set_bit(MODULE_DRAIN_CLOSED, &drain->flags))
 		module_drain_put(drain);
 
-	/* This also waits for a complete_all() that has not returned yet. */
-	return completion_done(&drain->drained);
+	INIT_DELAYED_WORK_ONSTACK(&report.work, drain_report_fn);
+	queue_delayed_work(system_freezable_wq, &report.work, report.secs * HZ);
+
+	/* The freezer of cgroup v2 must not wait for this task. */
+	cgroup_enter_frozen();
+	ret = wait_for_completion_state(&drain->drained, state);
+	cgroup_leave_frozen(true);
+
+	cancel_delayed_work_sync(&report.work);
+	destroy_delayed_work_on_stack(&report.work);
+
+	return ret;
 }
-EXPORT_SYMBOL_IF_KUNIT(module_drain_done);
+EXPORT_SYMBOL_IF_KUNIT(module_drain_wait_state);
 
 /**
  * module_drain_wait - allow no new objects and wait until all are released
@@ -239,30 +261,7 @@ EXPORT_SYMBOL_IF_KUNIT(module_drain_done);
  */
 void module_drain_wait(struct module_drain *drain)
 {
-	struct drain_report report = {
-		.drain = drain,
-		.waiter = current,
-		.secs = MODULE_DRAIN_REPORT_SECS,
-	};
-	bool kthread = current->flags & PF_KTHREAD;
-
-	might_sleep();
-
-	if (module_drain_done(drain))
-		return;
-
-	INIT_DELAYED_WORK_ONSTACK(&report.work, drain_report_fn);
-	queue_delayed_work(system_freezable_wq, &report.work, report.secs * HZ);
-
-	/* The freezer of cgroup v2 must not wait for this task. */
-	if (!kthread)
-		cgroup_enter_frozen();
 	/* TASK_IDLE ignores signals, the wait cannot fail. */
-	wait_for_completion_state(&drain->drained, TASK_IDLE | TASK_FREEZABLE);
-	if (!kthread)
-		cgroup_leave_frozen(true);
-
-	cancel_delayed_work_sync(&report.work);
-	destroy_delayed_work_on_stack(&report.work);
+	module_drain_wait_state(drain, TASK_IDLE | TASK_FREEZABLE);
 }
 EXPORT_SYMBOL_GPL(module_drain_wait);

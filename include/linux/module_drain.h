@@ -54,6 +54,6 @@ unsigned int module_drain_count(struct module_drain *drain);
 void module_drain_wait(struct module_drain *drain);
 
 /* For the module loader */
-bool module_drain_done(struct module_drain *drain);
+int module_drain_wait_state(struct module_drain *drain, unsigned int state);
 
 #endif

@@ -6,7 +6,6 @@
 #define pr_fmt(fmt) "module: " fmt
 
 #include <linux/cgroup.h>
-#include <linux/completion.h>
 #include <linux/ftrace.h>
 #include <linux/jiffies.h>
 #include <linux/kprobes.h>
@@ -37,9 +36,8 @@
 
 struct module_gate {
 	struct module *mod;
-	/* What this waits for, for reports, and the drain, if it is one */
+	/* What this waits for, for reports */
 	const char *what;
-	struct module_drain *drain;
 	/* When this wait began, and when it is reported next, in seconds after that */
 	unsigned long start;
 	unsigned int report;
@@ -71,8 +69,6 @@ static void gate_report(struct module_gate *gate)
 
 	pr_warn("%s:%d has waited for %u s %s module %s\n", current->comm,
 		task_pid_nr(current), secs, gate->what, module_name(gate->mod));
-	if (gate->drain)
-		gate->drain->ops->report(gate->drain);
 	if (!gate->task)
 		return;
 	pr_warn("%s:%d %s\n", gate->task->comm, task_pid_nr(gate->task), gate->found);
@@ -122,7 +118,7 @@ static int gate_wait_objects(struct module_gate *gate)
 {
 	struct module_drain *drain;
 	unsigned int count;
-	int ret = 0;
+	int ret;
 
 	llist_for_each_entry(drain, gate->mod->drains.first, node) {
 		count = module_drain_count(drain);
@@ -130,14 +126,12 @@ static int gate_wait_objects(struct module_gate *gate)
 			pr_notice("module %s leaves %u %s behind, waiting for their release\n",
 				  module_name(gate->mod), count, drain->ops->name);
 
-		gate_begin(gate, "until nothing is left of");
-		gate->drain = drain;
-		while (!ret && !module_drain_done(drain))
-			ret = gate_pause(gate);
-		gate->drain = NULL;
+		ret = module_drain_wait_state(drain, TASK_IDLE | TASK_WAKEKILL | TASK_FREEZABLE);
+		if (ret)
+			return ret;
 	}
 
-	return ret;
+	return 0;
 }
 
 #ifdef CONFIG_MODULE_DRAIN_STACKS
@@ -421,19 +415,9 @@ static int gate_wait_text(struct module_gate *gate)
  */
 static int gate_wait_text(struct module_gate *gate)
 {
-	struct rcu_synchronize *rs = kmalloc_obj(*rs, GFP_KERNEL | __GFP_NOFAIL);
-	int ret = 0;
+	wait_rcu_gp_state(TASK_IDLE | TASK_FREEZABLE, call_rcu_tasks);
 
-	gate_begin(gate, "to free the text of");
-	init_completion(&rs->completion);
-	call_rcu_tasks(&rs->head, wakeme_after_rcu);
-	while (!ret && !completion_done(&rs->completion))
-		ret = gate_pause(gate);
-	/* If the wait was given up, the grace period is still to use this. */
-	if (!ret)
-		kfree(rs);
-
-	return ret;
+	return 0;
 }
 
 #endif
@@ -474,7 +458,7 @@ void module_drain_free(struct module *mod)
  * Without CONFIG_MODULE_DRAIN_STACKS, a Tasks RCU grace period takes the place of
  * the last step. It covers code that neither sleeps nor reschedules voluntarily
  * between its put and its end. With PREEMPT_RT, taking a contended spinlock is
- * sleeping.
+ * sleeping. That step ignores signals, and RCU itself reports it when it is long.
  *
  * The current task is not looked at. It is idle and can be frozen while it waits.
  * A wait that takes 10 seconds is reported, and again when its time has doubled.
@@ -505,7 +489,7 @@ int module_drain_gate(struct module *mod)
 	if (ret) {
 		pr_warn("%s:%d was killed, module %s stays in memory\n",
 			current->comm, task_pid_nr(current), module_name(mod));
-		return ret;
+		return -EINTR;
 	}
 
 	/* Interrupts and softirqs: (4). They may use static SRCU data of the module. */

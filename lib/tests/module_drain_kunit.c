@@ -20,6 +20,9 @@
 
 struct waiter {
 	struct module_drain *drain;
+	/* As the module loader waits */
+	bool killable;
+	int ret;
 	struct completion returned;
 	struct task_struct *task;
 };
@@ -75,7 +78,10 @@ static int waiter_fn(void *data)
 	/* Kernel threads ignore signals otherwise. */
 	allow_signal(SIGKILL);
 
-	module_drain_wait(waiter->drain);
+	if (waiter->killable)
+		waiter->ret = module_drain_wait_state(waiter->drain, TASK_IDLE | TASK_WAKEKILL);
+	else
+		module_drain_wait(waiter->drain);
 	complete(&waiter->returned);
 
 	return 0;
@@ -285,18 +291,21 @@ static void module_drain_test_owner(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, module_drain_owner(&ops), THIS_MODULE);
 }
 
-/* As the module loader asks, which does not wait here */
-static void module_drain_test_done(struct kunit *test)
+static void module_drain_test_killed(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
+	struct waiter *waiter = &ctx->waiters[0];
 
 	KUNIT_ASSERT_TRUE(test, get_object(test));
-	KUNIT_EXPECT_FALSE(test, module_drain_done(&ctx->drain));
-	KUNIT_EXPECT_FALSE(test, get_object(test));
-	KUNIT_EXPECT_FALSE(test, module_drain_done(&ctx->drain));
+	waiter->killable = true;
+	start_waiter(test, waiter);
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
+
+	send_sig(SIGKILL, waiter->task, 1);
+	KUNIT_EXPECT_TRUE(test, returned(waiter));
+	KUNIT_EXPECT_NE(test, waiter->ret, 0);
 
 	put_object(test);
-	KUNIT_EXPECT_TRUE(test, module_drain_done(&ctx->drain));
 }
 
 struct timer_put {
@@ -385,7 +394,7 @@ static struct kunit_case module_drain_test_cases[] = {
 	KUNIT_CASE(module_drain_test_two_waiters),
 	KUNIT_CASE(module_drain_test_wait_again),
 	KUNIT_CASE(module_drain_test_signal),
-	KUNIT_CASE(module_drain_test_done),
+	KUNIT_CASE(module_drain_test_killed),
 	KUNIT_CASE(module_drain_test_find),
 	KUNIT_CASE(module_drain_test_owner),
 	KUNIT_CASE(module_drain_test_count),

@@ -12,7 +12,6 @@
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
-#include <linux/string.h>
 
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
@@ -73,23 +72,13 @@ struct drm_drain {
 	struct module_drain base;
 	/** @devices: the devices, by &drm_device.managed.link */
 	struct list_head devices;
-	/** @fops: the &struct drm_drain_fops */
-	struct list_head fops;
-	/** @refused: a device that came too late was reported */
-	bool refused;
-};
-
-/**
- * struct drm_drain_fops - file operations that pin the module
- *
- * A copy of &drm_driver.fops that name no owner. The last file that was opened with
- * them needs them, which may be later than the device.
- */
-struct drm_drain_fops {
-	/** @link: in &drm_drain.fops */
-	struct list_head link;
-	/** @fops: the copy, with the right owner */
+	/**
+	 * @fops: a copy of @orig_fops that names the owner. The last file that was
+	 * opened with it needs it, which may be later than the device.
+	 */
 	struct file_operations fops;
+	/** @orig_fops: static &drm_driver.fops that name no owner, or NULL */
+	const struct file_operations *orig_fops;
 };
 
 /*
@@ -138,12 +127,7 @@ static void drm_drain_report(struct module_drain *base)
 
 static void drm_drain_free(struct module_drain *base)
 {
-	struct drm_drain *drain = container_of(base, struct drm_drain, base);
-	struct drm_drain_fops *fops, *next;
-
-	list_for_each_entry_safe(fops, next, &drain->fops, link)
-		kfree(fops);
-	kfree(drain);
+	kfree(container_of(base, struct drm_drain, base));
 }
 
 static const struct module_drain_ops drm_drain_ops = {
@@ -164,7 +148,6 @@ static struct drm_drain *drm_drain_find_or_create(struct module *owner, gfp_t gf
 	if (!new)
 		return NULL;
 	INIT_LIST_HEAD(&new->devices);
-	INIT_LIST_HEAD(&new->fops);
 
 	base = module_drain_add(&new->base, owner, &drm_drain_ops);
 	if (base != &new->base)
@@ -173,45 +156,27 @@ static struct drm_drain *drm_drain_find_or_create(struct module *owner, gfp_t gf
 	return container_of(base, struct drm_drain, base);
 }
 
-static const struct file_operations *
-drm_drain_find_fops(struct drm_drain *drain, const struct file_operations *like)
+/* The files of a device have to pin the module that the device counts for. */
+static void drm_drain_check_fops(struct drm_drain *drain, struct drm_device *dev)
 {
-	struct drm_drain_fops *fops;
+	const struct file_operations *fops = dev->driver->fops;
+	struct module *owner = drain->base.mod;
 
-	list_for_each_entry(fops, &drain->fops, link) {
-		if (!memcmp(&fops->fops, like, sizeof(*like)))
-			return &fops->fops;
-	}
+	if (!fops || fops->owner == owner)
+		return;
 
-	return NULL;
-}
-
-/*
- * Give the device a copy of its driver's file operations which names the module as
- * the owner, so that files pin it.
- */
-static int drm_drain_own_fops(struct drm_drain *drain, struct drm_device *dev)
-{
-	struct drm_drain_fops *new = kzalloc_obj(*new);
-
-	if (!new)
-		return -ENOMEM;
-	new->fops = *dev->driver->fops;
-	new->fops.owner = drain->base.mod;
-
-	mutex_lock(&drm_drain_lock);
-	dev->managed.fops = drm_drain_find_fops(drain, &new->fops);
-	if (!dev->managed.fops) {
+	if (!fops->owner && !drain->orig_fops && module_drain_owner(fops) == owner) {
 		pr_warn("file operations of module %s name no owner, files pin it all the same\n",
-			module_name(drain->base.mod));
-		dev->managed.fops = &new->fops;
-		list_add(&new->link, &drain->fops);
-		new = NULL;
+			module_name(owner));
+		drain->fops = *fops;
+		drain->fops.owner = owner;
+		drain->orig_fops = fops;
 	}
-	mutex_unlock(&drm_drain_lock);
-	kfree(new);
-
-	return 0;
+	if (fops == drain->orig_fops)
+		dev->managed.fops = &drain->fops;
+	else
+		pr_warn("files of module %s do not pin it, unloading will wait for them\n",
+			module_name(owner));
 }
 
 /*
@@ -223,7 +188,6 @@ int drm_drain_add_device(struct drm_device *dev)
 	const struct drm_driver *driver = dev->driver;
 	struct drm_drain *drain;
 	struct module *owner;
-	int ret;
 
 	owner = module_drain_owner(driver);
 	if (!owner && driver->fops)
@@ -238,25 +202,14 @@ int drm_drain_add_device(struct drm_device *dev)
 	if (!drain)
 		return -ENOMEM;
 
-	if (driver->fops && !driver->fops->owner) {
-		ret = drm_drain_own_fops(drain, dev);
-		if (ret)
-			return ret;
-	}
-
-	if (driver->fops && driver->fops->owner && driver->fops->owner != owner)
-		pr_warn("files of module %s pin module %s, unloading will wait for them\n",
-			module_name(owner), module_name(driver->fops->owner));
-
 	guard(mutex)(&drm_drain_lock);
 
 	if (!module_drain_get(&drain->base)) {
-		if (!drain->refused)
-			pr_err("module %s is being unloaded, no new device for %s\n",
-			       module_name(owner), dev_name(dev->dev));
-		drain->refused = true;
+		pr_err_ratelimited("module %s is being unloaded, no new device for %s\n",
+				   module_name(owner), dev_name(dev->dev));
 		return -ENODEV;
 	}
+	drm_drain_check_fops(drain, dev);
 	dev->managed.drain = drain;
 	list_add_tail(&dev->managed.link, &drain->devices);
 

@@ -175,7 +175,7 @@ file_operations_of_another_module() {
 	waits $rmmod_pid "$1"
 	exec 3<&-
 	finishes $rmmod_pid "$1"
-	[ "$(messages | grep -c "files of module $1 pin module drm_drain_holder")" -eq 1 ] ||
+	[ "$(messages | grep -c "files of module $1 do not pin it")" -eq 1 ] ||
 		fail "there is not one warning"
 	reload "$1"
 }
