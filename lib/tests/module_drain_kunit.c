@@ -31,6 +31,8 @@ struct module_drain_test {
 	struct module module;
 	struct module_drain drain;
 	struct completion reported;
+	/* What the report waits for, as one on a slow console does */
+	struct completion printed;
 	/* What a failed test has not given back */
 	int objects;
 	struct waiter waiters[2];
@@ -41,6 +43,7 @@ static void report(struct module_drain *drain)
 	struct module_drain_test *ctx = container_of(drain, struct module_drain_test, drain);
 
 	complete(&ctx->reported);
+	wait_for_completion_timeout(&ctx->printed, msecs_to_jiffies(DEADLINE_MS));
 }
 
 static const struct module_drain_ops ops = {
@@ -159,6 +162,18 @@ static void module_drain_test_get_fails_after_wait(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, get_object(test));
 }
 
+/* One that has seen the drain open, and comes when all is over */
+static void module_drain_test_late_get(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+
+	start_waiter(test, &ctx->waiters[0]);
+	KUNIT_ASSERT_TRUE(test, returned(&ctx->waiters[0]));
+
+	ctx->drain.flags = 0;
+	KUNIT_EXPECT_FALSE(test, get_object(test));
+}
+
 static void module_drain_test_get_fails_during_wait(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
@@ -266,7 +281,11 @@ static void module_drain_test_reports(struct kunit *test)
 	KUNIT_EXPECT_NE(test, 0, wait_for_completion_timeout(&ctx->reported,
 							     msecs_to_jiffies(DEADLINE_MS)));
 
+	/* The report uses what is the waiter's. */
 	put_object(test);
+	KUNIT_EXPECT_TRUE(test, waits(waiter));
+
+	complete(&ctx->printed);
 	KUNIT_EXPECT_TRUE(test, returned(waiter));
 }
 
@@ -360,6 +379,7 @@ static int module_drain_test_init(struct kunit *test)
 	strscpy(ctx->module.name, "mock");
 	module_drain_add(&ctx->drain, &ctx->module, &ops);
 	init_completion(&ctx->reported);
+	init_completion(&ctx->printed);
 	test->priv = ctx;
 
 	return 0;
@@ -372,6 +392,7 @@ static void module_drain_test_exit(struct kunit *test)
 	if (!ctx)
 		return;
 
+	complete_all(&ctx->printed);
 	/* Let go of all that a failed test left behind before waiting for it. */
 	while (ctx->objects)
 		put_object(test);
@@ -389,6 +410,7 @@ static struct kunit_case module_drain_test_cases[] = {
 	KUNIT_CASE(module_drain_test_wait_after_last_put),
 	KUNIT_CASE(module_drain_test_last_put_leaves_open),
 	KUNIT_CASE(module_drain_test_get_fails_after_wait),
+	KUNIT_CASE(module_drain_test_late_get),
 	KUNIT_CASE(module_drain_test_get_fails_during_wait),
 	KUNIT_CASE(module_drain_test_wait_for_every_object),
 	KUNIT_CASE(module_drain_test_two_waiters),

@@ -60,10 +60,15 @@ paths()
 	OUT=$BUILD/${OUTNAME:-$1}
 }
 
-# snapshot: commit what build/linux holds now; prints the commit.
+# snapshot: commit what build/linux holds now, if it is not to be DRAIN_COMMIT; prints the
+# commit.
 snapshot()
 (
 	cd "$LINUX" || exit
+	if [ "${DRAIN_COMMIT-}" ]; then
+		kgit rev-parse --verify "$DRAIN_COMMIT^{commit}"
+		exit
+	fi
 	if [ -z "$(kgit status --porcelain)" ]; then
 		kgit rev-parse HEAD
 		exit

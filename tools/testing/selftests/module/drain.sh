@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # The last gate of a module: what module_drain_gate() waits for after the module's exit
-# function, and what goes on meanwhile.
+# function, and what goes on meanwhile. MODULE_DRAIN_TESTS: only these tests.
 
 cd "$(dirname "$0")" || exit
 # shellcheck source=/dev/null
@@ -64,6 +64,67 @@ worker_asleep_in_the_text() {
 		fail "the worker has not returned, or not after the exit function"
 }
 
+# Interrupts and softirqs are in no task's stack. This one is on another processor.
+interrupt_in_the_text() {
+	[ -d /sys/devices/system/cpu/cpu1 ] || exit "$KSFT_SKIP"
+	insert wait=1 hold_ms=200 interrupt_ms=500
+	taskset 1 rmmod $USER || fail "rmmod failed"
+	logged 'interrupt returns' || fail "the interrupt has not returned"
+}
+
+callback_of_a_worker() {
+	insert wait=1 tail_ms=1 callback_ms=500 && takes 500
+	logged 'callback returns' || fail "the callback has not returned"
+}
+
+# It has left the module, and is in one that this used.
+holder_asleep_in_the_core() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	echo 1500 >/sys/module/test_drain_core/parameters/tail_ms
+	insert wait=1 hold_ms=100 && takes 100
+	rmmod test_drain_core || fail "the core cannot be unloaded"
+	returned=y
+	logged 'holder returns' || returned=
+	insmod test_modules/test_drain_core.ko || fail "the core does not load again"
+	[ "$returned" ] || fail "the holder has not returned"
+}
+
+# frozen PARAMETER...: the control group of rmmod is frozen while that waits
+frozen() {
+	grep -qw cgroup2 /proc/filesystems || exit "$KSFT_SKIP"
+	group=$(mktemp -d)
+	mount -t cgroup2 none "$group" || fail "no control groups"
+	trap 'rmdir "$group/drain"; umount "$group"; rmdir "$group"' EXIT
+	mkdir "$group/drain"
+	insert "$@"
+	(
+		echo 0 >"$group/drain/cgroup.procs"
+		exec rmmod $USER
+	) &
+	pid=$!
+	until unloading $USER || [ ! -d /proc/$pid ]; do
+		sleep 0.05
+	done
+	sleep 0.2
+	echo 1 >"$group/drain/cgroup.freeze"
+	for _ in $(seq 20); do
+		! grep -q 'frozen 1' "$group/drain/cgroup.events" || break
+		sleep 0.05
+	done
+	grep -q 'frozen 1' "$group/drain/cgroup.events" || fail "the control group does not freeze"
+	unloading $USER || fail "the module did not wait for so long"
+	echo 0 >"$group/drain/cgroup.freeze"
+	wait $pid || fail "rmmod failed"
+	! loaded $USER || fail "the module is still there"
+}
+
+frozen_in_exit() { frozen wait=1 hold_ms=4000; }
+frozen_after_exit() { frozen hold_ms=4000; }
+frozen_at_the_text() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	frozen wait=1 tail_ms=4000
+}
+
 failed_init() {
 	start=$(now_ms)
 	insert init_fails=1 hold_ms=500 2>/dev/null && fail "the module has loaded"
@@ -121,7 +182,11 @@ insmod test_modules/test_drain_core.ko ||
 taint=$(cat /proc/sys/kernel/tainted)
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
-	worker_asleep_in_the_text failed_init others_go_on
+	worker_asleep_in_the_text interrupt_in_the_text callback_of_a_worker \
+	holder_asleep_in_the_core frozen_in_exit frozen_after_exit frozen_at_the_text \
+	failed_init others_go_on
+# shellcheck disable=SC2086
+[ -z "${MODULE_DRAIN_TESTS-}" ] || set -- $MODULE_DRAIN_TESTS
 ktap_set_plan $#
 for test; do
 	one "$test"

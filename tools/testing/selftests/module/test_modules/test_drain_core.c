@@ -3,12 +3,19 @@
  * Two subsystems that count objects of other modules, as small as they can be
  */
 
+#include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/workqueue.h>
 
 #include "test_drain.h"
+
+static unsigned int tail_ms;
+module_param(tail_ms, uint, 0644);
+MODULE_PARM_DESC(tail_ms, "How long a holder sleeps in this module after it dropped a reference, in ms");
 
 static void report(struct module_drain *drain)
 {
@@ -70,6 +77,10 @@ static void put_fn(struct work_struct *work)
 
 	test_object_put(holder->object);
 	kfree(holder);
+	if (!tail_ms)
+		return;
+	msleep(tail_ms);
+	pr_info("holder returns\n");
 }
 
 void test_object_put_later(struct test_object *object, unsigned int ms)
@@ -81,6 +92,29 @@ void test_object_put_later(struct test_object *object, unsigned int ms)
 	queue_delayed_work(system_dfl_wq, &holder->work, msecs_to_jiffies(ms));
 }
 EXPORT_SYMBOL_GPL(test_object_put_later);
+
+/* An interrupt on the last processor that calls into another module */
+static void (*interrupt)(void);
+
+static void interrupt_fn(void *unused)
+{
+	interrupt();
+}
+
+static void send_fn(struct work_struct *work)
+{
+	smp_call_function_single(cpumask_last(cpu_online_mask), interrupt_fn, NULL, false);
+}
+
+static DECLARE_DELAYED_WORK(send_work, send_fn);
+
+void test_call_in_interrupt(void (*fn)(void), unsigned int ms)
+{
+	interrupt = fn;
+	queue_delayed_work_on(cpumask_first(cpu_online_mask), system_percpu_wq, &send_work,
+			      msecs_to_jiffies(ms));
+}
+EXPORT_SYMBOL_GPL(test_call_in_interrupt);
 
 void test_objects_wait(struct module *owner, int kind)
 {

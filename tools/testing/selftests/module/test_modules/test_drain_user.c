@@ -6,6 +6,7 @@
 #include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
+#include <linux/rcupdate.h>
 #include <linux/workqueue.h>
 
 #include "test_drain.h"
@@ -22,6 +23,14 @@ static unsigned int tail_ms;
 module_param(tail_ms, uint, 0444);
 MODULE_PARM_DESC(tail_ms, "How long a worker sleeps in this module after it dropped the last reference, in ms");
 
+static unsigned int callback_ms;
+module_param(callback_ms, uint, 0444);
+MODULE_PARM_DESC(callback_ms, "How long an RCU callback takes that the worker has queued meanwhile, in ms");
+
+static unsigned int interrupt_ms;
+module_param(interrupt_ms, uint, 0444);
+MODULE_PARM_DESC(interrupt_ms, "How long an interrupt of another module stays in this one after it dropped the last reference, in ms");
+
 static bool both;
 module_param(both, bool, 0444);
 MODULE_PARM_DESC(both, "Have an object of each subsystem");
@@ -37,9 +46,28 @@ static void release(struct test_object *object)
 	pr_info("object %td is released\n", object - objects);
 }
 
+static struct rcu_head head;
+
+static void callback_fn(struct rcu_head *head)
+{
+	for (unsigned int i = 0; i < callback_ms; i++)
+		mdelay(1);
+	pr_info("callback returns\n");
+}
+
+static void interrupt_fn(void)
+{
+	test_object_put(&objects[0]);
+	for (unsigned int i = 0; i < interrupt_ms; i++)
+		mdelay(1);
+	pr_info("interrupt returns\n");
+}
+
 static void tail_fn(struct work_struct *work)
 {
 	test_object_put(&objects[0]);
+	if (callback_ms)
+		call_rcu(&head, callback_fn);
 	msleep(tail_ms);
 	pr_info("worker returns\n");
 }
@@ -50,6 +78,8 @@ static void drop(void)
 {
 	if (tail_ms)
 		queue_work(system_dfl_wq, &tail_work);
+	else if (interrupt_ms)
+		test_call_in_interrupt(interrupt_fn, hold_ms);
 	else
 		test_object_put_later(&objects[0], hold_ms);
 	if (both)
