@@ -64,12 +64,12 @@ worker_asleep_in_the_text() {
 		fail "the worker has not returned, or not after the exit function"
 }
 
-# Interrupts and softirqs are in no task's stack. This one is on another processor.
-interrupt_in_the_text() {
+# A soft interrupt may be on no task's stack. This one is on another processor.
+timer_in_the_text() {
 	[ -d /sys/devices/system/cpu/cpu1 ] || exit "$KSFT_SKIP"
-	insert wait=1 hold_ms=200 interrupt_ms=500
+	insert wait=1 hold_ms=200 timer_ms=500
 	taskset 1 rmmod $USER || fail "rmmod failed"
-	logged 'interrupt returns' || fail "the interrupt has not returned"
+	logged 'timer returns' || fail "the timer has not returned"
 }
 
 callback_of_a_worker() {
@@ -182,7 +182,7 @@ insmod test_modules/test_drain_core.ko ||
 taint=$(cat /proc/sys/kernel/tainted)
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
-	worker_asleep_in_the_text interrupt_in_the_text callback_of_a_worker \
+	worker_asleep_in_the_text timer_in_the_text callback_of_a_worker \
 	holder_asleep_in_the_core frozen_in_exit frozen_after_exit frozen_at_the_text \
 	failed_init others_go_on
 # shellcheck disable=SC2086

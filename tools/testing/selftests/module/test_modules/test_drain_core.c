@@ -8,7 +8,7 @@
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/slab.h>
-#include <linux/smp.h>
+#include <linux/timer.h>
 #include <linux/workqueue.h>
 
 #include "test_drain.h"
@@ -93,28 +93,23 @@ void test_object_put_later(struct test_object *object, unsigned int ms)
 }
 EXPORT_SYMBOL_GPL(test_object_put_later);
 
-/* An interrupt on the last processor that calls into another module */
-static void (*interrupt)(void);
+/* A timer on the last processor that calls into another module */
+static void (*timer_calls)(void);
 
-static void interrupt_fn(void *unused)
+static void timer_fn(struct timer_list *unused)
 {
-	interrupt();
+	timer_calls();
 }
 
-static void send_fn(struct work_struct *work)
-{
-	smp_call_function_single(cpumask_last(cpu_online_mask), interrupt_fn, NULL, false);
-}
+static DEFINE_TIMER(timer, timer_fn);
 
-static DECLARE_DELAYED_WORK(send_work, send_fn);
-
-void test_call_in_interrupt(void (*fn)(void), unsigned int ms)
+void test_call_in_timer(void (*fn)(void), unsigned int ms)
 {
-	interrupt = fn;
-	queue_delayed_work_on(cpumask_first(cpu_online_mask), system_percpu_wq, &send_work,
-			      msecs_to_jiffies(ms));
+	timer_calls = fn;
+	timer.expires = jiffies + msecs_to_jiffies(ms);
+	add_timer_on(&timer, cpumask_last(cpu_online_mask));
 }
-EXPORT_SYMBOL_GPL(test_call_in_interrupt);
+EXPORT_SYMBOL_GPL(test_call_in_timer);
 
 void test_objects_wait(struct module *owner, int kind)
 {

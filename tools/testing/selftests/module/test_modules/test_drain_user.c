@@ -27,9 +27,9 @@ static unsigned int callback_ms;
 module_param(callback_ms, uint, 0444);
 MODULE_PARM_DESC(callback_ms, "How long an RCU callback takes that the worker has queued meanwhile, in ms");
 
-static unsigned int interrupt_ms;
-module_param(interrupt_ms, uint, 0444);
-MODULE_PARM_DESC(interrupt_ms, "How long an interrupt of another module stays in this one after it dropped the last reference, in ms");
+static unsigned int timer_ms;
+module_param(timer_ms, uint, 0444);
+MODULE_PARM_DESC(timer_ms, "How long a timer of another module stays in this one after it dropped the last reference, in ms");
 
 static bool both;
 module_param(both, bool, 0444);
@@ -55,12 +55,12 @@ static void callback_fn(struct rcu_head *head)
 	pr_info("callback returns\n");
 }
 
-static void interrupt_fn(void)
+static void timer_fn(void)
 {
 	test_object_put(&objects[0]);
-	for (unsigned int i = 0; i < interrupt_ms; i++)
+	for (unsigned int i = 0; i < timer_ms; i++)
 		mdelay(1);
-	pr_info("interrupt returns\n");
+	pr_info("timer returns\n");
 }
 
 static void tail_fn(struct work_struct *work)
@@ -78,8 +78,8 @@ static void drop(void)
 {
 	if (tail_ms)
 		queue_work(system_dfl_wq, &tail_work);
-	else if (interrupt_ms)
-		test_call_in_interrupt(interrupt_fn, hold_ms);
+	else if (timer_ms)
+		test_call_in_timer(timer_fn, hold_ms);
 	else
 		test_object_put_later(&objects[0], hold_ms);
 	if (both)
