@@ -43,6 +43,10 @@ demo: worktree ## show the bug on the stock kernel and its absence on the patche
 check: setup tree ## run the tests that can be run before every change (the next ones take longer)
 	@tools/drain/check
 
+.PHONY: mutants
+mutants: setup tree ## put faults into the series, one at a time: a test has to find each (20 minutes)
+	@tools/drain/mutants -w
+
 .PHONY: matrix
 matrix: worktree ## the selftests with every driver QEMU has a device for, with KASAN (1 hour when cold)
 	@tools/drain/matrix
