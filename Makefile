@@ -32,7 +32,7 @@ worktree: setup
 	@tools/drain/tree --keep
 
 .PHONY: build
-build: worktree ## build the guest kernels, stock and patched (12 + 3 minutes when cold)
+build: worktree ## build the guest kernels, stock and patched (half an hour when cold)
 	@tools/drain/build
 
 .PHONY: demo
@@ -40,11 +40,11 @@ demo: worktree ## show the bug on the stock kernel and its absence on the patche
 	@tools/drain/demo
 
 .PHONY: check
-check: setup tree ## run the tests that can be run before every change (the next ones take longer)
+check: setup tree ## run the tests that can be run before every change (the next ones are not part of it)
 	@tools/drain/check
 
 .PHONY: mutants
-mutants: setup tree ## put faults into the series, one at a time: a test has to find each (20 minutes)
+mutants: setup tree ## put faults into the series, a test has to find each; writes docs/mutants.md (20 minutes)
 	@tools/drain/mutants -w
 
 .PHONY: matrix

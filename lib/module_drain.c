@@ -40,7 +40,7 @@
  * on its way out of the release callback, and possibly out of more code of the
  * module that called it. The module loader waits for that after the exit
  * function. It also waits for the objects of modules that did not call
- * module_drain_wait(), and it frees the drains, see &module_drain_ops.free.
+ * module_drain_wait(), and it frees the drains.
  */
 
 /* drain->flags: draining began, and the count for the module is gone */
@@ -75,7 +75,8 @@ EXPORT_SYMBOL_GPL(module_drain_find);
 
 /**
  * module_drain_add - start to count a subsystem's objects of a module
- * @drain: the drain, in memory that &module_drain_ops.free frees
+ * @drain: the drain, at the start of memory from kmalloc(), which the module loader
+ *	frees with the module
  * @mod: the module
  * @ops: the subsystem's operations
  *
@@ -173,7 +174,9 @@ EXPORT_SYMBOL_GPL(module_drain_count);
  * Called when the object has been released and freed, as the last step that uses
  * the object or anything of the module. Everything the caller did before is
  * visible to the task that returns from module_drain_wait(). Code of the module
- * that gets here may sleep on its way out, but must not queue more of its code.
+ * that gets here may sleep on its way out, and use call_rcu(). It must not queue
+ * work, timers or threads of the module, nor end with a call to a function elsewhere
+ * that calls back into the module or uses its data: compilers make a jump of that.
  *
  * Context: Any but hard interrupt, where PREEMPT_RT does not allow
  * complete_all().

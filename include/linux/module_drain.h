@@ -21,11 +21,6 @@ struct module_drain_ops {
 	 * process context, may sleep.
 	 */
 	void (*report)(struct module_drain *drain);
-	/**
-	 * @free: free the memory of the drain. Called by the module loader, in
-	 * process context, when nothing can enter the module's text any more.
-	 */
-	void (*free)(struct module_drain *drain);
 };
 
 /**

@@ -127,7 +127,8 @@ static int gate_wait_objects(struct module_gate *gate)
 				  module_name(gate->mod), count, drain->ops->name);
 
 		ret = module_drain_wait_state(drain, TASK_IDLE | TASK_WAKEKILL | TASK_FREEZABLE);
-		if (ret)
+		/* As in gate_pause(): what is about to happen is waited for. */
+		if (ret && !wait_for_completion_timeout(&drain->drained, GATE_PAUSE_MAX))
 			return ret;
 	}
 
@@ -161,8 +162,8 @@ static int gate_wait_objects(struct module_gate *gate)
  *
  * (5) Between its last put and its return, code of the module must not queue work,
  *     timers or threads of the module, nor jump (as the compiler makes of a last
- *     call) to a function elsewhere that will call back. This is asked of the
- *     module, see module_drain_put().
+ *     call) to a function elsewhere that will call back, or use data of the module.
+ *     This is asked of the module, see module_drain_put().
  */
 
 static bool gate_text_contains(struct module_gate *gate, unsigned long addr)
@@ -273,18 +274,21 @@ static int gate_scan(struct module_gate *gate, struct task_struct *task)
 		return -EINVAL;
 
 	for (; word < top; word++) {
-		if (gate_word_is_inside(gate, READ_ONCE_NOCHECK(*word)))
-			goto inside;
+		if (gate_word_is_inside(gate, READ_ONCE_NOCHECK(*word))) {
+			gate->found = "may be in its text";
+			return -EINVAL;
+		}
 	}
-	if (!gate_traced_inside(gate, task))
-		return 0;
-inside:
-	gate->found = "may be in its text";
 
-	return -EINVAL;
+	return 0;
 }
 
 #else
+
+static bool gate_traced_inside(struct module_gate *gate, struct task_struct *task)
+{
+	return false;
+}
 
 static int gate_scan(struct module_gate *gate, struct task_struct *task)
 {
@@ -316,6 +320,11 @@ static int gate_look(struct task_struct *task, void *data)
 		gate->found = "has a stack that cannot be read";
 		ret = gate_scan(gate, task);
 	}
+	/* Frame pointers skip a function whose return is being traced right now. */
+	if (!ret && gate_traced_inside(gate, task)) {
+		gate->found = "may be in its text";
+		ret = -EINVAL;
+	}
 
 	return ret;
 }
@@ -345,7 +354,7 @@ static int gate_wait_task(struct module_gate *gate)
 			return 0;
 
 		ret = task_call_func(task, gate_look, gate);
-		/* Stopping comes last, when the walk has had the time to look again. */
+		/* Stopping comes last, when the whole walk has taken some looks again. */
 		if (ret == -EBUSY && time_after(jiffies, gate->start + GATE_PAUSE_MAX))
 			ret = stop_one_cpu(task_cpu(task), gate_look_stopped, gate);
 		put_task_stack(task);
@@ -410,12 +419,14 @@ static int gate_wait_text(struct module_gate *gate)
 /*
  * A task that was preempted in module text has not called schedule() itself, and
  * is still in its Tasks RCU read-side critical section. A task that sleeps there
- * is not. Without PREEMPTION this is a normal grace period, which ends when every
- * CPU has been through the scheduler, idle, or in user mode.
+ * is not. Without PREEMPTION, the normal grace period that follows is enough, as it
+ * ends when every CPU has been through the scheduler, idle, or in user mode.
  */
 static int gate_wait_text(struct module_gate *gate)
 {
-	wait_rcu_gp_state(TASK_IDLE | TASK_FREEZABLE, call_rcu_tasks);
+	cgroup_enter_frozen();
+	if (IS_ENABLED(CONFIG_TASKS_RCU))
+		wait_rcu_gp_state(TASK_IDLE | TASK_FREEZABLE, call_rcu_tasks);
 
 	return 0;
 }
@@ -441,7 +452,7 @@ void module_drain_free(struct module *mod)
 	struct module_drain *drain, *next;
 
 	llist_for_each_entry_safe(drain, next, llist_del_all(&mod->drains), node)
-		drain->ops->free(drain);
+		kfree(drain);
 }
 
 /**

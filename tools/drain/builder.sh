@@ -40,9 +40,6 @@ fragments()
 			"names: $(cd "$TOOLS/configs" && echo *.config)"
 		echo "$TOOLS/configs/$c.config"
 	done
-	# What only the patched tree has.
-	[ "$1" != patched ] || [ ! -f "$TOOLS/configs/patched.config" ] ||
-		echo "$TOOLS/configs/patched.config"
 }
 
 # paths WHAT: set TREE, OBJ and OUT.

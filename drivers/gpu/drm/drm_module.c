@@ -68,7 +68,7 @@
  * module loader waits for that count first.
  */
 struct drm_drain {
-	/** @base: one count for each device that was not released yet */
+	/** @base: one count for each device that was not released yet; comes first */
 	struct module_drain base;
 	/** @devices: the devices, by &drm_device.managed.link */
 	struct list_head devices;
@@ -125,15 +125,9 @@ static void drm_drain_report(struct module_drain *base)
 	}
 }
 
-static void drm_drain_free(struct module_drain *base)
-{
-	kfree(container_of(base, struct drm_drain, base));
-}
-
 static const struct module_drain_ops drm_drain_ops = {
 	.name = "DRM devices",
 	.report = drm_drain_report,
-	.free = drm_drain_free,
 };
 
 static struct drm_drain *drm_drain_find_or_create(struct module *owner, gfp_t gfp)

@@ -63,7 +63,7 @@ static struct kprobe weaken_kprobe = {
 	.post_handler = weaken_post_handler,
 };
 
-static int __init weaken_init(void)
+static int weaken_init(void)
 {
 	if (!strcmp(text_wait, "none"))
 		weaken_instead = weaken_none;

@@ -49,7 +49,7 @@ static void mock_going(struct module *module)
 	struct module_drain *drain, *next;
 
 	llist_for_each_entry_safe(drain, next, llist_del_all(&module->drains), node)
-		drain->ops->free(drain);
+		kfree(drain);
 }
 
 static void mock_set_owner(struct mock_module *mock, struct module *owner)

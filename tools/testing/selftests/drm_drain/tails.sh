@@ -17,8 +17,8 @@ HOLD_S=14
 # A report has the stack of the task.
 SPLAT=${SPLAT%|Call Trace}
 
-# What the tail sleeps in: msleep() or, when it waits for user memory, the other one
-HOOKED='msleep strndup_user'
+# What the tail sleeps in: the first or, when it waits for user memory, the other one
+HOOKED='schedule_timeout_idle strndup_user'
 
 unhook() {
 	echo nop >$TRACING/current_tracer

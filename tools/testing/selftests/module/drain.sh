@@ -31,7 +31,6 @@ takes() {
 	loaded $USER && fail "the module is still there"
 	[ $took -ge $(($1 - 10)) ] || fail "rmmod returned after $took ms"
 	[ $took -lt $((2 * $1 + 10000)) ] || fail "rmmod took $took ms"
-	logged 'no more test objects' || fail "the drain was not freed"
 }
 
 nothing_held() {
@@ -54,7 +53,6 @@ waits_after_exit() {
 objects_of_two_subsystems() {
 	insert both=1 wait=1 hold_ms=500 && takes 1000
 	logged "module $USER leaves 1 other objects behind" || fail "no hint in the log"
-	logged 'no more other objects' || fail "the other drain was not freed"
 }
 
 worker_asleep_in_the_text() {
@@ -132,7 +130,6 @@ failed_init() {
 	loaded $USER && fail "the module is still there"
 	[ $took -ge 490 ] || fail "insmod returned after $took ms"
 	logged 'object 0 is released' || fail "the object was not released"
-	logged 'no more test objects' || fail "the drain was not freed"
 }
 
 # Other modules come and go while one is stalled, and with it those that use it.

@@ -22,15 +22,9 @@ static void report(struct module_drain *drain)
 	pr_info("%u objects\n", module_drain_count(drain));
 }
 
-static void free_drain(struct module_drain *drain)
-{
-	pr_info("no more %s\n", drain->ops->name);
-	kfree(drain);
-}
-
 static const struct module_drain_ops ops[2] = {
-	{ .name = "test objects", .report = report, .free = free_drain },
-	{ .name = "other objects", .report = report, .free = free_drain },
+	{ .name = "test objects", .report = report },
+	{ .name = "other objects", .report = report },
 };
 
 static struct module_drain *find_or_create(struct module *owner, int kind)
