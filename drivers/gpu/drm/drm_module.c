@@ -2,6 +2,7 @@
 
 #define pr_fmt(fmt) "[drm] " fmt
 
+#include <linux/build_bug.h>
 #include <linux/export.h>
 #include <linux/fs.h>
 #include <linux/list.h>
@@ -12,6 +13,7 @@
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <linux/stddef.h>
 
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
@@ -68,7 +70,7 @@
  * module loader waits for that count first.
  */
 struct drm_drain {
-	/** @base: one count for each device that was not released yet; comes first */
+	/** @base: one count for each device that was not released yet */
 	struct module_drain base;
 	/** @devices: the devices, by &drm_device.managed.link */
 	struct list_head devices;
@@ -80,6 +82,9 @@ struct drm_drain {
 	/** @orig_fops: static &drm_driver.fops that name no owner, or NULL */
 	const struct file_operations *orig_fops;
 };
+
+/* The module loader frees it by the address of @base. */
+static_assert(offsetof(struct drm_drain, base) == 0);
 
 /*
  * Protects all members of &struct drm_drain but @base, and keeps the devices in

@@ -18,6 +18,13 @@ messages() { dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 
 logged() { messages | grep -q -e "$@"; }
 insert() { insmod "test_modules/$USER.ko" "$@"; }
 
+# begins PID: rmmod, process PID, has come to its wait, or to its end
+begins() {
+	until unloading $USER || [ ! -d "/proc/$1" ]; do
+		sleep 0.05
+	done
+}
+
 now_ms() {
 	read -r up _ </proc/uptime
 	echo $((${up%.*} * 1000 + (1${up#*.} - 100) * 10))
@@ -100,9 +107,7 @@ frozen() {
 		exec rmmod $USER
 	) &
 	pid=$!
-	until unloading $USER || [ ! -d /proc/$pid ]; do
-		sleep 0.05
-	done
+	begins $pid
 	sleep 0.2
 	echo 1 >"$group/drain/cgroup.freeze"
 	for _ in $(seq 20); do
@@ -137,9 +142,7 @@ others_go_on() {
 	insert hold_ms=3000
 	rmmod $USER &
 	pid=$!
-	until unloading $USER || [ ! -d /proc/$pid ]; do
-		sleep 0.05
-	done
+	begins $pid
 	rmmod test_drain_core 2>/dev/null && fail "the subsystem could be unloaded"
 	insert 2>/dev/null && fail "the module could be loaded twice"
 	if modprobe kunit 2>/dev/null; then
