@@ -98,6 +98,12 @@ checkout()
 	kgit -C "$1" clean -q -d -f
 }
 
+# What kunit.py is asked for: the suites of the series, and all of DRM's
+# shellcheck disable=SC2034
+KUNIT=(--jobs="$JOBS" --kunitconfig=drivers/gpu/drm/tests
+	--kconfig_add=CONFIG_MODULE_DRAIN_KUNIT_TEST=y --kconfig_add=CONFIG_DEBUG_KERNEL=y
+	--kconfig_add=CONFIG_DRM_DEBUG_DEVICE_REFS=y --make_options="CC=$CC")
+
 KVARS=(ARCH="$GUEST_ARCH" CROSS_COMPILE="$CROSS" CC="$CC")
 kmake()
 {
