@@ -32,7 +32,7 @@ worktree: setup
 	@tools/drain/tree --keep
 
 .PHONY: build
-build: worktree ## build the guest kernels, stock and patched (half an hour when cold)
+build: worktree ## build the guest kernels, stock and patched (38 minutes when cold and slow)
 	@tools/drain/build
 
 .PHONY: demo
@@ -44,7 +44,7 @@ check: setup tree ## run the tests that can be run before every change (the next
 	@tools/drain/check
 
 .PHONY: mutants
-mutants: setup tree ## put faults into the series, a test has to find each; writes docs/mutants.md (20 minutes)
+mutants: setup tree ## put faults into the series, a test has to find each; writes docs/mutants.md; not timed yet
 	@tools/drain/mutants -w
 
 .PHONY: matrix
