@@ -279,7 +279,7 @@ struct module *drm_dev_owner(struct drm_device *dev)
 {
 	const struct file_operations *fops = drm_dev_fops(dev);
 
-	if (fops)
+	if (fops && fops->owner)
 		return fops->owner;
 
 	return dev->managed.drain ? dev->managed.drain->base.mod : NULL;
@@ -290,10 +290,12 @@ EXPORT_SYMBOL(drm_dev_owner);
  * drm_module_drain - wait until all DRM devices of a module have been released
  * @owner: THIS_MODULE
  *
- * To be called from the module's exit function (or from the error path of its
- * init function, if that may have left devices behind) after the driver has been
- * unregistered, and before anything is destroyed that releasing a device needs. A
- * module can only wait for its own devices.
+ * To be called from the module's exit function after the driver has been
+ * unregistered, and before anything is destroyed that releasing a device needs. The
+ * same goes for the error path of its init function, if that destroys such things;
+ * else it is better left to the module loader, since somebody may have opened a
+ * device meanwhile, and a fatal signal ends the loader's wait. A module can only wait
+ * for its own devices.
  *
  * When this function returns, every DRM device that was created with a
  * &struct drm_driver of @owner has been released: &drm_driver.release has

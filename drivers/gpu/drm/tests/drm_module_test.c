@@ -519,6 +519,8 @@ static void drm_test_module_owner(struct kunit *test)
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
 	KUNIT_EXPECT_PTR_EQ(test, drm_dev_owner(drm), &mock->module);
+	mock_set_owner(mock, NULL);
+	KUNIT_EXPECT_PTR_EQ(test, drm_dev_owner(drm), &mock->module);
 	mock_put(mock, drm);
 
 	mock->driver.fops = NULL;
