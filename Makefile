@@ -9,6 +9,8 @@
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: KERNEL_SRC= or KERNEL_TARBALL= (the base), DRAIN_CACHE= (downloads and objects),"
+	@echo "  DRAIN_GUESTS= (at once), DRAIN_JOBS=, DRAIN_ACCEL=tcg|kvm|auto (see tools/drain/boot -h)"
 
 .PHONY: setup
 setup: ## install missing tools and fetch the base kernel
@@ -40,7 +42,7 @@ demo: worktree ## show the bug on the stock kernel and its absence on the patche
 	@tools/drain/demo
 
 .PHONY: check
-check: setup tree ## run the tests that can be run before every change (the next ones are not part of it)
+check: setup tree ## run the tests for every change (tools/drain/check -h lists them; most targets below are not part of it)
 	@tools/drain/check
 
 .PHONY: mutants
@@ -52,7 +54,7 @@ matrix: worktree ## the selftests with every driver QEMU has a device for, with 
 	@tools/drain/matrix
 
 .PHONY: stacks
-stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm64, not timed yet
+stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm64
 	@tools/drain/setup --arm64
 	@tools/drain/stacks
 
@@ -73,7 +75,7 @@ steps: setup tree ## KUnit with each patch of the series (20 minutes when cold)
 	@tools/drain/check steps
 
 .PHONY: objects
-objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (1 hour when cold)
+objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (1 to 2 hours when cold)
 	@tools/drain/setup --cross
 	@tools/drain/objects
 
