@@ -273,7 +273,8 @@ static bool drm_drain_is_releaser(struct drm_drain *drain)
  * Exporters of dma-bufs, framebuffer devices and the like pin this module, too.
  *
  * Context: Any. The caller holds a reference on @dev.
- * Return: the driver's module, or NULL if the driver is built in.
+ * Return: the owner of the driver's file_operations, or if they name none, the module
+ * that the device counts for; NULL if the driver is built in.
  */
 struct module *drm_dev_owner(struct drm_device *dev)
 {
