@@ -174,7 +174,8 @@ EXPORT_SYMBOL_GPL(module_drain_count);
  * Called when the object has been released and freed, as the last step that uses
  * the object or anything of the module. Everything the caller did before is
  * visible to the task that returns from module_drain_wait(). Code of the module
- * that gets here may sleep on its way out, and use call_rcu(). It must not queue
+ * that gets here may sleep on its way out (not without CONFIG_MODULE_DRAIN_STACKS,
+ * see module_drain_gate()), and use call_rcu(). It must not queue
  * work, timers or threads of the module, nor end with a call to a function elsewhere
  * that calls back into the module or uses its data: compilers make a jump of that.
  *

@@ -6,6 +6,7 @@
 #define pr_fmt(fmt) "module: " fmt
 
 #include <linux/cgroup.h>
+#include <linux/filter.h>
 #include <linux/ftrace.h>
 #include <linux/jiffies.h>
 #include <linux/kprobes.h>
@@ -49,6 +50,8 @@ struct module_gate {
 	/* The functions elsewhere that replace functions of the module */
 	struct klp_range *ranges;
 	unsigned int nr_ranges;
+	/* Whether these have changed since the walk began */
+	bool replaced;
 };
 
 static void gate_begin(struct module_gate *gate, const char *what)
@@ -190,6 +193,9 @@ static bool gate_look_entry(void *data, unsigned long addr)
 {
 	struct module_gate *gate = data;
 
+	/* Frame pointers skip who called a function that has called this program. */
+	if (IS_ENABLED(CONFIG_MODULE_DRAIN_SCAN) && is_bpf_text_address(addr))
+		return false;
 	if (!gate_text_contains(gate, addr))
 		return true;
 	gate->found = "is in its text";
@@ -206,6 +212,8 @@ static unsigned long *gate_saved_sp(struct task_struct *task)
 	return (unsigned long *)task->thread.sp;
 #elif defined(CONFIG_ARM64)
 	return (unsigned long *)thread_saved_sp(task);
+#elif defined(CONFIG_LOONGARCH)
+	return (unsigned long *)task->thread.reg03;
 #else /* powerpc, s390 */
 	return (unsigned long *)task->thread.ksp;
 #endif
@@ -215,6 +223,13 @@ static bool gate_word_is_inside(struct module_gate *gate, unsigned long word)
 {
 #ifdef CONFIG_ARM64
 	word = ptrauth_strip_kernel_insn_pac(word);
+#endif
+#ifdef CONFIG_MITIGATION_ITS
+	/* A task may have been preempted in a thunk of the module. */
+	for (int i = 0; i < gate->mod->arch.its_pages.num; i++) {
+		if (word - (unsigned long)gate->mod->arch.its_pages.pages[i] < PAGE_SIZE)
+			return true;
+	}
 #endif
 	/* A copy of the module's instructions may be in a slot of kprobes. */
 	return gate_text_contains(gate, word) ||
@@ -252,9 +267,10 @@ static bool gate_traced_inside(struct module_gate *gate, struct task_struct *tas
 
 /*
  * The unwinder does not follow stacks through exceptions, where it cannot tell
- * whether the interrupted function has made its frame yet. Every word is looked at
- * instead: a task that is not running has all of its return addresses on its
- * stack, or in the lists of tracers. The registers that a task leaves in its
+ * whether the interrupted function has made its frame yet, nor, on loongarch,
+ * through BPF programs and kretprobes. Every word is looked at instead: a task
+ * that is not running has all of its return addresses on its stack, or in the
+ * lists of tracers. The registers that a task leaves in its
  * thread_struct hold none: they are callee-saved, and the address to return to is
  * not among those. A stale word may keep a task inside that has left, for as long
  * as it sleeps there; no word lets one outside that is inside.
@@ -341,6 +357,11 @@ static int gate_look_stopped(void *data)
 	return task_call_func(gate->task, gate_look, gate);
 }
 
+static void gate_find_replacements(struct module_gate *gate)
+{
+	gate->replaced |= klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges);
+}
+
 /* Wait until the task was seen outside. It may never have been inside. */
 static int gate_wait_task(struct module_gate *gate)
 {
@@ -364,6 +385,7 @@ static int gate_wait_task(struct module_gate *gate)
 		ret = gate_pause(gate);
 		if (ret)
 			return ret;
+		gate_find_replacements(gate);
 	}
 }
 
@@ -405,10 +427,12 @@ static int gate_wait_text(struct module_gate *gate)
 	int ret;
 
 	gate_begin(gate, "to free the text of");
-	klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges);
+	gate_find_replacements(gate);
 	do {
+		gate->replaced = false;
 		ret = gate_walk(gate);
-	} while (!ret && klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges));
+		gate_find_replacements(gate);
+	} while (!ret && gate->replaced);
 	kfree(gate->ranges);
 
 	return ret;
@@ -424,9 +448,10 @@ static int gate_wait_text(struct module_gate *gate)
  */
 static int gate_wait_text(struct module_gate *gate)
 {
-	cgroup_enter_frozen();
-	if (IS_ENABLED(CONFIG_TASKS_RCU))
+	if (IS_ENABLED(CONFIG_TASKS_RCU)) {
+		cgroup_enter_frozen();
 		wait_rcu_gp_state(TASK_IDLE | TASK_FREEZABLE, call_rcu_tasks);
+	}
 
 	return 0;
 }

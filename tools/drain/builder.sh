@@ -104,6 +104,7 @@ checkout()
 # shellcheck disable=SC2034
 KUNIT=(--jobs="$JOBS" --kunitconfig=drivers/gpu/drm/tests
 	--kconfig_add=CONFIG_MODULE_DRAIN_KUNIT_TEST=y --kconfig_add=CONFIG_DEBUG_KERNEL=y
+	--kconfig_add=CONFIG_EXPERT=y --kconfig_add=CONFIG_BLOCK=n --kconfig_add=CONFIG_IO_URING=n
 	--kconfig_add=CONFIG_DRM_DEBUG_DEVICE_REFS=y --make_options="CC=$CC")
 
 KVARS=(ARCH="$GUEST_ARCH" CROSS_COMPILE="$CROSS" CC="$CC")
