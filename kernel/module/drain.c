@@ -270,10 +270,10 @@ static bool gate_traced_inside(struct module_gate *gate, struct task_struct *tas
  * whether the interrupted function has made its frame yet, nor, on loongarch,
  * through BPF programs and kretprobes. Every word is looked at instead: a task
  * that is not running has all of its return addresses on its stack, or in the
- * lists of tracers. The registers that a task leaves in its
- * thread_struct hold none: they are callee-saved, and the address to return to is
- * not among those. A stale word may keep a task inside that has left, for as long
- * as it sleeps there; no word lets one outside that is inside.
+ * lists of tracers. The registers that a task leaves in its thread_struct hold
+ * none into a module: they are callee-saved, and where an address to return to is
+ * among them, it is in the scheduler. A stale word may keep a task inside that has
+ * left, for as long as it sleeps there; no word lets one outside that is inside.
  *
  * User space chooses the registers that it enters the kernel with, at the top.
  */
