@@ -59,7 +59,7 @@ stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm
 	@tools/drain/stacks
 
 .PHONY: harm
-harm: worktree ## what others feel of a stalled unload: sleep, load, reboot, kexec, systemd; not timed yet
+harm: worktree ## what others feel of a stalled unload: sleep, load, reboot, kexec, systemd (20 minutes when cold)
 	@tools/drain/harm
 
 .PHONY: kasan
