@@ -75,7 +75,7 @@ steps: setup tree ## KUnit with each patch of the series (20 minutes when cold)
 	@tools/drain/check steps
 
 .PHONY: objects
-objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (1 to 2 hours when cold)
+objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (not timed)
 	@tools/drain/setup --cross
 	@tools/drain/objects
 

@@ -25,7 +25,7 @@ export KBUILD_BUILD_TIMESTAMP='2026-01-01 00:00:00 +0000'
 export KBUILD_BUILD_USER=drain KBUILD_BUILD_HOST=drain KBUILD_BUILD_VERSION=1
 export LOCALVERSION=
 export CCACHE_NOHASHDIR=true
-# What is not in the cache is not preprocessed twice: a quarter less to do.
+# What is not in the cache is not preprocessed twice.
 export CCACHE_DEPEND=true
 if [ -z "${CC-}" ]; then
 	CC=${CROSS}gcc
