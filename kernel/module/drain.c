@@ -158,7 +158,8 @@ static int gate_wait_objects(struct module_gate *gate)
  *     numbers in the initial pid namespace. A task without a number has exited. A
  *     task whose number changes during the walk is inside execve(), hence outside
  *     the module. A task with a new number was created during the walk: (2). The
- *     idle tasks, which have no number, run module code only in interrupts: (4).
+ *     idle tasks, which have no number, run module code in interrupts: (4), and in
+ *     cpuidle drivers, whose unregistration wakes them and waits for RCU.
  *
  * (4) Interrupts and softirqs, which may be on no task's stack, are RCU read-side
  *     critical sections. A grace period follows the walk.
@@ -275,7 +276,9 @@ static bool gate_traced_inside(struct module_gate *gate, struct task_struct *tas
  * among them, it is in the scheduler. A stale word may keep a task inside that has
  * left, for as long as it sleeps there; no word lets one outside that is inside.
  *
- * User space chooses the registers that it enters the kernel with, at the top.
+ * User space chooses the registers that it enters the kernel with, at the top. It
+ * can also choose words further down, which system calls copy (poll(), for one): who
+ * does that with addresses of the module is waited for, and reported.
  */
 __no_kmsan_checks
 static int gate_scan(struct module_gate *gate, struct task_struct *task)
@@ -484,8 +487,8 @@ void module_drain_free(struct module *mod)
  * module_drain_gate - wait until nothing needs a module's code any more
  * @mod: the module, whose exit function or failed init function has returned
  *
- * Modules that had counted objects, and modules that such a module used, are
- * waited for here: first for references on the module that a failed init left,
+ * Modules that have a drain, and modules that such a module used, are waited for
+ * here: first for references on the module that a failed init left,
  * then for objects that the exit function did not wait for, and then until no task
  * has a return address into the module's text on its stack. The task may have
  * slept there meanwhile. Tasks that have called module_drain_put() for the last

@@ -37,7 +37,9 @@ fragments()
 {
 	local c
 
-	for c in ${CONFIGS/#guest/guest $GUEST_ARCH}; do
+	c=$CONFIGS
+	[ "$1" = stock ] || [ "${DRAIN_CONFIGS-}" ] || c+=' kunit'
+	for c in ${c/#guest/guest $GUEST_ARCH}; do
 		[ -f "$TOOLS/configs/$c.config" ] || die "there is no tools/drain/configs/$c.config" \
 			"names: $(cd "$TOOLS/configs" && echo *.config)"
 		echo "$TOOLS/configs/$c.config"
