@@ -115,22 +115,33 @@ kmake()
 	make -C "$TREE" O="$OBJ" "${KVARS[@]}" "$@"
 }
 
-configure()	# FRAGMENT...
+# refused FRAGMENT...: what was asked for last, of each option, and is not in the configuration.
+# OPTIONAL is what may not be there.
+refused()
 {
-	local missing
-
-	kmake -s tinyconfig &&
-	"$TREE/scripts/kconfig/merge_config.sh" -m -O "$OBJ" "$OBJ/.config" "$@" &&
-	kmake -s olddefconfig || return
-	# What was asked for last, of each option, and what became of it
-	missing=$(cat "$@" "$OBJ/.config" | awk '
+	cat "$@" "$OBJ/.config" | awk -v optional="${OPTIONAL-}" '
 		/^CONFIG_[A-Z0-9_a-z]*=/ { o = $0; sub(/=.*/, "", o); v = substr($0, length(o) + 2) }
 		/^# CONFIG_[A-Za-z0-9_]* is not set$/ { o = $2; v = "n" }
 		/^# Automatically generated file/ { result = 1 }
 		/^(# )?CONFIG_/ { if (result) got[o] = v; else want[o] = v }
-		END { for (o in want) if (want[o] != (o in got ? got[o] : "n")) printf " %s=%s", o, want[o] }')
-	[ -z "$missing" ] || {
-		echo "error: kconfig did not accept:$missing"
+		END {
+			for (o in want)
+				if (want[o] != (o in got ? got[o] : "n") && o != optional)
+					printf " %s=%s", o, want[o]
+		}'
+}
+
+configure()	# FRAGMENT...
+{
+	# What was configured from the same fragments before needs a look, in most cases.
+	if [ -f "$OBJ/.configured" ]; then
+		kmake -s olddefconfig && [ -z "$(refused "$@")" ] && return
+	fi
+	kmake -s tinyconfig &&
+	"$TREE/scripts/kconfig/merge_config.sh" -m -O "$OBJ" "$OBJ/.config" "$@" &&
+	kmake -s olddefconfig || return
+	[ -z "$(refused "$@")" ] || {
+		echo "error: kconfig did not accept:$(refused "$@")"
 		return 1
 	}
 }
