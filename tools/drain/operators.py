@@ -62,7 +62,9 @@ class File:
         # Places are counted in bytes there.
         plain = text.encode('ascii', 'replace').decode()
         unit = ci.Index.create().parse(source, args=flags, unsaved_files=[(source, plain)])
-        errors = [d for d in unit.diagnostics if d.severity >= ci.Diagnostic.Error]
+        # What gcc alone accepts in a header does no harm.
+        errors = [d for d in unit.diagnostics if d.severity == ci.Diagnostic.Fatal or
+                  d.severity == ci.Diagnostic.Error and d.location.file and d.location.file.name == source]
         self.error = str(errors[0]) if errors else ''
         for c in unit.cursor.get_children():
             if c.kind == K.FUNCTION_DECL and c.is_definition() and c.location.file and c.location.file.name == source:
@@ -174,7 +176,7 @@ class File:
                 return
         elif cursor.kind == K.RETURN_STMT and text.startswith('return ', start):
             here = start + 7, text.index(';', end - 1)
-            if not self.bool and not operands(text[slice(*here)])[0]:
+            if '?' in text[slice(*here)] or not self.bool and not operands(text[slice(*here)])[0]:
                 return
         else:
             return
@@ -191,7 +193,7 @@ class File:
         op, parts = operands(old)
         for n, part in enumerate(parts):
             rest = op.join(old[slice(*p)] for i, p in enumerate(parts) if i != n).strip()
-            self.add(f'without "{short(old[slice(*part)])}" in "{what}"', (*here, rest))
+            self.add(f'without "{short(old[slice(*part)])}" in "{what}"', (*here, f'!!({rest})'))
 
 
 def faults(path, text, flags, source, lines):
