@@ -82,6 +82,36 @@ callback_of_a_worker() {
 	logged 'callback returns' || fail "the callback has not returned"
 }
 
+# Tasks are born, get other numbers (a thread that calls execve() takes its leader's), and
+# die while the stacks are looked at.
+worker_among_forks() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	others=
+	for _ in 1 2 3 4; do
+		while :; do sh -c 'true & exec true'; done &
+		others="$others $!"
+	done
+	# shellcheck disable=SC2064
+	trap "kill $others; wait" EXIT
+	insert wait=1 tail_ms=1000 && takes 1000
+	logged 'worker returns' || fail "the worker has not returned"
+}
+
+# Tasks are moved from a processor that goes, while they are looked at.
+worker_among_processors() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	online=/sys/devices/system/cpu/cpu1/online
+	[ -w $online ] || exit "$KSFT_SKIP"
+	while :; do
+		echo 0 >$online
+		echo 1 >$online
+	done &
+	other=$!
+	trap 'kill $other; wait; echo 1 >$online' EXIT
+	insert wait=1 tail_ms=1000 && takes 1000
+	logged 'worker returns' || fail "the worker has not returned"
+}
+
 # It has left the module, and is in one that this used.
 holder_asleep_in_the_core() {
 	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
@@ -145,6 +175,7 @@ others_go_on() {
 	begins $pid
 	rmmod test_drain_core 2>/dev/null && fail "the subsystem could be unloaded"
 	insert 2>/dev/null && fail "the module could be loaded twice"
+	rmmod $USER 2>/dev/null && fail "the module could be unloaded twice"
 	if modprobe kunit 2>/dev/null; then
 		rmmod kunit || fail "kunit cannot be unloaded"
 	fi
@@ -182,9 +213,9 @@ insmod test_modules/test_drain_core.ko ||
 taint=$(cat /proc/sys/kernel/tainted)
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
-	worker_asleep_in_the_text timer_in_the_text callback_of_a_worker \
-	holder_asleep_in_the_core frozen_in_exit frozen_after_exit frozen_at_the_text \
-	failed_init others_go_on
+	worker_asleep_in_the_text worker_among_forks worker_among_processors \
+	timer_in_the_text callback_of_a_worker holder_asleep_in_the_core \
+	frozen_in_exit frozen_after_exit frozen_at_the_text failed_init others_go_on
 # shellcheck disable=SC2086
 [ -z "${MODULE_DRAIN_TESTS-}" ] || set -- $MODULE_DRAIN_TESTS
 ktap_set_plan $#
