@@ -156,6 +156,10 @@ configured()
 	kconfig=$(kgit -C "$REPO" ls-tree -r "$2" | grep -E 'Kconfig|scripts/|configs/' | sha256sum)
 	[ "$(cat "$OBJ/.configured" 2>/dev/null)" != "$kconfig" ] || return 0
 	mapfile -t frags < <(fragments "$1")
+	# The first patches do not have all options.
+	OPTIONAL=
+	kgit -C "$REPO" cat-file -e "$2:lib/tests/module_drain_kunit.c" 2>/dev/null ||
+		OPTIONAL=CONFIG_MODULE_DRAIN_KUNIT_TEST
 	logged "$BUILD/results/build-$1-config.log" "$1: configuring" configure "${frags[@]}" ||
 		die "the $1 kernel cannot be configured as tools/drain/configs asks" \
 			"correct the fragments, or the base's Kconfig"
