@@ -46,7 +46,7 @@ check: setup tree ## run the tests for every change (tools/drain/check -h lists 
 	@tools/drain/check
 
 .PHONY: mutants
-mutants: setup tree ## put 427 faults into the series, a test has to find each; hours, goes on where it was; writes docs/mutants.md
+mutants: setup tree ## put faults into the series, a test has to find each; not timed, goes on where it was; writes docs/mutants.md
 	@tools/drain/mutants -w
 
 .PHONY: matrix

@@ -488,11 +488,11 @@ void module_drain_free(struct module *mod)
  * @mod: the module, whose exit function or failed init function has returned
  *
  * Modules that have a drain, and modules that such a module used, are waited for
- * here: first for references on the module that a failed init left,
- * then for objects that the exit function did not wait for, and then until no task
- * has a return address into the module's text on its stack. The task may have
- * slept there meanwhile. Tasks that have called module_drain_put() for the last
- * object are the reason: they have to get out of the module.
+ * here: first for references on the module that a failed init left, then for
+ * objects that the exit function did not wait for, and then until no task has a
+ * return address into the module's text on its stack. The task may have slept
+ * there meanwhile. Tasks that have called module_drain_put() for the last object
+ * are the reason: they have to get out of the module.
  *
  * Without CONFIG_MODULE_DRAIN_STACKS, a Tasks RCU grace period takes the place of
  * the last step. It covers code that neither sleeps nor reschedules voluntarily

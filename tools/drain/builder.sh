@@ -35,11 +35,10 @@ fi
 # fragments WHAT: the files, in order.
 fragments()
 {
-	local c
+	local c configs=$CONFIGS
 
-	c=$CONFIGS
-	[ "$1" = stock ] || [ "${DRAIN_CONFIGS-}" ] || c+=' kunit'
-	for c in ${c/#guest/guest $GUEST_ARCH}; do
+	[ "$1" = stock ] || [ "${DRAIN_CONFIGS-}" ] || configs+=' kunit'
+	for c in ${configs/#guest/guest $GUEST_ARCH}; do
 		[ -f "$TOOLS/configs/$c.config" ] || die "there is no tools/drain/configs/$c.config" \
 			"names: $(cd "$TOOLS/configs" && echo *.config)"
 		echo "$TOOLS/configs/$c.config"
@@ -133,15 +132,14 @@ refused()
 
 configure()	# FRAGMENT...
 {
-	# What was configured from the same fragments before needs a look, in most cases.
-	if [ -f "$OBJ/.configured" ]; then
-		kmake -s olddefconfig && [ -z "$(refused "$@")" ] && return
-	fi
+	local missing
+
 	kmake -s tinyconfig &&
 	"$TREE/scripts/kconfig/merge_config.sh" -m -O "$OBJ" "$OBJ/.config" "$@" &&
 	kmake -s olddefconfig || return
-	[ -z "$(refused "$@")" ] || {
-		echo "error: kconfig did not accept:$(refused "$@")"
+	missing=$(refused "$@")
+	[ -z "$missing" ] || {
+		echo "error: kconfig did not accept:$missing"
 		return 1
 	}
 }

@@ -38,9 +38,9 @@ def closing(text, at):
     return -1
 
 
-def operands(text, ops=('&&', '||')):
+def operands(text):
     """(operator, [(start, end)]) of the loosest operator at the top, which takes more than one"""
-    for op in reversed(ops):
+    for op in ('||', '&&'):
         parts, depth, begin, i = [], 0, 0, 0
         while i < len(text):
             depth += (text[i] in '([') - (text[i] in ')]')
@@ -140,10 +140,9 @@ class File:
                     previous = None
         elif cursor.kind in (K.IF_STMT, K.FOR_STMT, K.WHILE_STMT):
             for c in children:
-                here = c.kind.is_statement() or c.kind.is_expression() and self.statement(c)
-                here = self.statement(c) if here else None
+                here = self.statement(c)
                 # The body, not a condition or a step
-                if here and here not in self.seen and self.text[:here[0]].rstrip()[-1:] in ')e':
+                if here and here not in self.seen and self.text[:here[0]].rstrip().endswith((')', 'else')):
                     self.seen.add(here)
                     self.delete(here)
         start, end = self.span(cursor)

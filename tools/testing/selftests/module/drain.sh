@@ -82,8 +82,7 @@ callback_of_a_worker() {
 	logged 'callback returns' || fail "the callback has not returned"
 }
 
-# Tasks are born, get other numbers (a thread that calls execve() takes its leader's), and
-# die while the stacks are looked at.
+# Tasks are born, and die, while the stacks are looked at.
 worker_among_forks() {
 	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
 	others=
@@ -102,6 +101,8 @@ worker_among_processors() {
 	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
 	online=/sys/devices/system/cpu/cpu1/online
 	[ -w $online ] || exit "$KSFT_SKIP"
+	echo 0 >$online || fail "the processor does not go"
+	echo 1 >$online || fail "the processor does not come back"
 	while :; do
 		echo 0 >$online
 		echo 1 >$online
