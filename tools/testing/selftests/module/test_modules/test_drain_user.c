@@ -4,6 +4,7 @@
  */
 
 #include <linux/delay.h>
+#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/rcupdate.h>
@@ -46,20 +47,27 @@ static void release(struct test_object *object)
 	pr_info("object %td is released\n", object - objects);
 }
 
+/* Not mdelay(), which emulated processors are far too fast, or too slow, for. */
+static void stay(unsigned int ms)
+{
+	ktime_t end = ktime_add_ms(ktime_get(), ms);
+
+	while (ktime_before(ktime_get(), end))
+		cpu_relax();
+}
+
 static struct rcu_head head;
 
 static void callback_fn(struct rcu_head *head)
 {
-	for (unsigned int i = 0; i < callback_ms; i++)
-		mdelay(1);
+	stay(callback_ms);
 	pr_info("callback returns\n");
 }
 
 static void timer_fn(void)
 {
 	test_object_put(&objects[0]);
-	for (unsigned int i = 0; i < timer_ms; i++)
-		mdelay(1);
+	stay(timer_ms);
 	pr_info("timer returns\n");
 }
 
