@@ -117,7 +117,7 @@ failed_init_with_a_file_open() {
 	insert "$1" init_fails_ms=1000 fops=slow &
 	insmod_pid=$!
 	node_during_init
-	exec 3<"$node" || fail "cannot open $node"
+	keeping open "$node"
 	for _ in $(seq 500); do
 		[ "$(state "$1")" != Unloading ] || break
 		sleep 0.01
@@ -126,7 +126,7 @@ failed_init_with_a_file_open() {
 	sleep 0.5
 	[ -d /proc/$insmod_pid ] || fail "insmod has not waited for the file"
 	loaded "$1" || fail "$1 is gone while it has a file open"
-	exec 3<&-
+	kill "$keeper" || fail "process $keeper is gone"
 	wait $insmod_pid && fail "$1 has loaded"
 	logged 'returns from closing the file' ||
 		fail "insmod did not wait until the file was closed"
