@@ -93,6 +93,17 @@ load() {
 	[ -c "$node" ] || fail "there is no $node"
 }
 
+# find_device DRIVER: sets device, the one in sysfs that the driver is bound to
+find_device() {
+	device=
+	# Some devices have their DRM device below the one that they sit on.
+	for dir in "$parent" "$parent"/*; do
+		module=$(basename "$(readlink -f "$dir/driver/module")")
+		[ "$module" != "$1" ] || device=$dir
+	done
+	[ -e "$device/driver/unbind" ] || lacks unbind
+}
+
 # at_once COMMAND...: it is not waited for any longer than a busy machine may need
 at_once() {
 	"$@" &

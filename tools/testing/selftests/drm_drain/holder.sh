@@ -55,6 +55,33 @@ dropped_during_rmmod() {
 	reload "$1"
 }
 
+# User space binds the driver again and again. When rmmod waits, there is nothing to bind,
+# and no device has come meanwhile.
+bound_during_rmmod() {
+	load "$1"
+	find_device "$1"
+	files=$(readlink -f "$device/driver")
+	hold
+	while :; do
+		echo "${device##*/}" >"$files/unbind"
+		echo "${device##*/}" >"$files/bind"
+		sleep 0.01
+	done 2>/dev/null &
+	binder=$!
+	# shellcheck disable=SC2064
+	trap "kill $binder" EXIT
+	sleep 0.2
+	rmmod "$1" &
+	waits $! "$1"
+	[ ! -e "$files" ] || fail "$files is still there"
+	[ -z "$(nodes | without "$tmp/nodes")" ] || fail "there is a device"
+	echo worker >$HOLDER/put_from
+	echo 0 >$HOLDER/put || fail "the holder does not put"
+	finishes $! "$1"
+	kill $binder
+	reload "$1"
+}
+
 # The report, and a system that goes on: the other drivers come and go.
 not_dropped() {
 	load "$1"
@@ -97,4 +124,4 @@ not_dropped() {
 }
 
 run "$DRM_DRAIN_DRIVERS" dropped_by_a_worker dropped_by_a_thread dropped_in_a_soft_interrupt \
-	dropped_in_a_hard_interrupt dropped_during_rmmod not_dropped
+	dropped_in_a_hard_interrupt dropped_during_rmmod bound_during_rmmod not_dropped

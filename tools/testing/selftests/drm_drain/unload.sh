@@ -35,13 +35,7 @@ file_open() {
 unbound_with_file_open() {
 	for delay in 0 0.01 0.02 0.05 0.1 0.3; do
 		load "$1"
-		# Some devices have their DRM device below the one that they sit on.
-		device=
-		for dir in "$parent" "$parent"/*; do
-			module=$(basename "$(readlink -f "$dir/driver/module")")
-			[ "$module" != "$1" ] || device=$dir
-		done
-		[ -e "$device/driver/unbind" ] || lacks unbind
+		find_device "$1"
 		exec 3<"$node" || fail "cannot open $node"
 		need tee "$device/driver/unbind" <<-EOF >/dev/null
 		$(basename "$device")
