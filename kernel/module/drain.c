@@ -110,7 +110,7 @@ static int gate_wait_refs(struct module_gate *gate)
 	int ret = 0;
 
 	gate_begin(gate, "for the last reference on");
-	/* 1 is what the loader itself holds. */
+	/* 1 is what the loader itself holds. After an exit function the count is 0. */
 	while (!ret && atomic_cmpxchg(&gate->mod->refcnt, 1, 0) > 1)
 		ret = gate_pause(gate);
 
@@ -155,14 +155,16 @@ static int gate_wait_objects(struct module_gate *gate)
  *     own. So it does not matter when the other tasks are seen.
  *
  * (3) The walk misses no task that is inside. It visits tasks in the order of their
- *     numbers in the initial pid namespace. A task without a number has exited. A
- *     task whose number changes during the walk is inside execve(), hence outside
- *     the module. A task with a new number was created during the walk: (2). The
- *     idle tasks, which have no number, run module code in interrupts: (4), and in
+ *     numbers in the initial pid namespace. A task without a number is past
+ *     exit_notify(), from where nothing of a module with a drain is called. A task
+ *     whose number changes during the walk is inside execve(), hence outside the
+ *     module. A task with a new number was created during the walk: (2). The idle
+ *     tasks, which have no number, run module code with interrupts off: (4), and in
  *     cpuidle drivers, whose unregistration wakes them and waits for RCU.
  *
- * (4) Interrupts and softirqs, which may be on no task's stack, are RCU read-side
- *     critical sections. A grace period follows the walk.
+ * (4) Interrupts, what else runs with interrupts off, and softirqs may be on no
+ *     task's stack. They are RCU read-side critical sections. A grace period follows
+ *     the walk.
  *
  * (5) Between its last put and its return, code of the module must not queue work,
  *     timers or threads of the module, nor jump (as the compiler makes of a last
@@ -194,8 +196,8 @@ static bool gate_look_entry(void *data, unsigned long addr)
 {
 	struct module_gate *gate = data;
 
-	/* Frame pointers skip who called a function that has called this program. */
-	if (IS_ENABLED(CONFIG_MODULE_DRAIN_SCAN) && is_bpf_text_address(addr))
+	/* Not every unwinder shows who called a function that has called this program. */
+	if (is_bpf_text_address(addr))
 		return false;
 	if (!gate_text_contains(gate, addr))
 		return true;
@@ -203,8 +205,6 @@ static bool gate_look_entry(void *data, unsigned long addr)
 
 	return false;
 }
-
-#ifdef CONFIG_MODULE_DRAIN_SCAN
 
 /* Where the stack begins that a task has left to another one */
 static unsigned long *gate_saved_sp(struct task_struct *task)
@@ -267,14 +267,15 @@ static bool gate_traced_inside(struct module_gate *gate, struct task_struct *tas
 }
 
 /*
- * The unwinder does not follow stacks through exceptions, where it cannot tell
- * whether the interrupted function has made its frame yet, nor, on loongarch,
- * through BPF programs and kretprobes. Every word is looked at instead: a task
- * that is not running has all of its return addresses on its stack, or in the
- * lists of tracers. The registers that a task leaves in its thread_struct hold
- * none into a module: they are callee-saved, and where an address to return to is
- * among them, it is in the scheduler. A stale word may keep a task inside that has
- * left, for as long as it sleeps there; no word lets one outside that is inside.
+ * Most unwinders do not follow stacks through exceptions, where they cannot tell
+ * whether the interrupted function has made its frame yet. None follows all BPF
+ * programs, nor kretprobes of a task that could run. Every word is looked at
+ * instead: a task that is not running has all of its return addresses on its
+ * stack, or in the lists of tracers. The registers that a task leaves in its
+ * thread_struct hold none into a module: they are callee-saved, and where an address
+ * to return to is among them, it is in the scheduler. A stale word may keep a task
+ * inside that has left, for as long as it sleeps there; no word lets one outside
+ * that is inside.
  *
  * User space chooses the registers that it enters the kernel with, at the top. It
  * can also choose words further down, which system calls copy (poll(), for one): who
@@ -301,20 +302,6 @@ static int gate_scan(struct module_gate *gate, struct task_struct *task)
 
 	return 0;
 }
-
-#else
-
-static bool gate_traced_inside(struct module_gate *gate, struct task_struct *task)
-{
-	return false;
-}
-
-static int gate_scan(struct module_gate *gate, struct task_struct *task)
-{
-	return -EINVAL;
-}
-
-#endif
 
 /*
  * Called with the task pinned in its state. Return addresses are looked at as
@@ -503,7 +490,8 @@ void module_drain_free(struct module *mod)
  * A wait that takes 10 seconds is reported, and again when its time has doubled.
  *
  * Context: May sleep. The caller holds no lock, so that a long wait holds up
- * nobody who does not ask for this module.
+ * only who asks for this module, like a caller of request_module(), and whoever
+ * waits for that one.
  * Return: 0, or -EINTR if a fatal signal ended the wait. The module must then
  * stay in memory for ever.
  */

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # A task sleeps in the driver's text after the last reference has been dropped, and
 # its stack is hard to read: below a fault on user memory, and where a kretprobe or
-# the function graph tracer has replaced the return address. Only for the test driver.
+# the function graph tracer has replaced the return address; or one that has never been
+# in the text has such a stack. Only for the test driver.
 
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
@@ -156,6 +157,23 @@ parameter_in_a_fault() {
 	logged 'drm_drain_fault:[0-9]* .* in its text' || fail "the report does not name the task"
 }
 
+# A task that has nothing to do with the driver, and does not sleep
+runner_below_a_kretprobe() {
+	reliable_stacks
+	HOOKED=urandom_read_iter
+	hook kretprobe
+	dd if=/dev/urandom of=/dev/null bs=64M 2>/dev/null &
+	runner=$!
+	# shellcheck disable=SC2064
+	trap "kill $runner; unhook" EXIT
+	load "$1"
+	unload "$1"
+	grep -q '^State:.*R' /proc/$runner/status || fail "nothing is running"
+	logged 'has waited for' && fail "a wait was reported"
+	reload "$1"
+}
+
 run drm_drain_driver tail_asleep tail_asleep_below_a_kretprobe \
 	tail_asleep_below_the_graph_tracer tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
-	tail_in_a_fault_below_the_graph_tracer tail_in_a_fault_among_others parameter_in_a_fault
+	tail_in_a_fault_below_the_graph_tracer tail_in_a_fault_among_others parameter_in_a_fault \
+	runner_below_a_kretprobe
