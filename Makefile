@@ -34,7 +34,7 @@ worktree: setup
 	@tools/drain/tree --keep
 
 .PHONY: build
-build: worktree ## build the guest kernels, stock and patched (33 minutes when cold and slow)
+build: worktree ## build the guest kernels, stock and patched (half an hour when cold, on two slow processors)
 	@tools/drain/build
 
 .PHONY: demo
@@ -50,7 +50,7 @@ mutants: setup tree ## put faults into the series, a test has to find each; not 
 	@tools/drain/mutants -w
 
 .PHONY: matrix
-matrix: worktree ## the selftests with every driver QEMU has a device for, with KASAN (1 hour when cold)
+matrix: worktree ## the selftests with vgem, vkms and drivers that QEMU has a device for, with KASAN (1 hour when cold)
 	@tools/drain/matrix
 
 .PHONY: stacks
@@ -71,7 +71,7 @@ kcsan: setup tree ## KUnit under QEMU with KCSAN (15 minutes when cold)
 	@tools/drain/check kcsan
 
 .PHONY: steps
-steps: setup tree ## KUnit with each patch of the series (20 minutes when cold)
+steps: setup tree ## KUnit with each patch to the core; each patch to drivers builds (not timed)
 	@tools/drain/check steps
 
 .PHONY: objects
