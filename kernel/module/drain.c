@@ -196,8 +196,8 @@ static bool gate_look_entry(void *data, unsigned long addr)
 {
 	struct module_gate *gate = data;
 
-	/* Not every unwinder shows who called a function that has called this program. */
-	if (is_bpf_text_address(addr))
+	/* Only ORC shows who called a function that has called this program. */
+	if (!IS_ENABLED(CONFIG_UNWINDER_ORC) && is_bpf_text_address(addr))
 		return false;
 	if (!gate_text_contains(gate, addr))
 		return true;
@@ -232,7 +232,7 @@ static bool gate_word_is_inside(struct module_gate *gate, unsigned long word)
 			return true;
 	}
 #endif
-	/* A copy of the module's instructions may be in a slot of kprobes. */
+	/* A slot of kprobes may have a copy of the module's instructions. */
 	return gate_text_contains(gate, word) ||
 	       is_kprobe_insn_slot(word) || is_kprobe_optinsn_slot(word);
 }
@@ -268,14 +268,13 @@ static bool gate_traced_inside(struct module_gate *gate, struct task_struct *tas
 
 /*
  * Most unwinders do not follow stacks through exceptions, where they cannot tell
- * whether the interrupted function has made its frame yet. None follows all BPF
- * programs, nor kretprobes of a task that could run. Every word is looked at
- * instead: a task that is not running has all of its return addresses on its
- * stack, or in the lists of tracers. The registers that a task leaves in its
- * thread_struct hold none into a module: they are callee-saved, and where an address
- * to return to is among them, it is in the scheduler. A stale word may keep a task
- * inside that has left, for as long as it sleeps there; no word lets one outside
- * that is inside.
+ * whether the interrupted function has made its frame yet. None follows
+ * kretprobes of a task that could run. Every word is looked at instead: a task
+ * that is not running has all of its return addresses on its stack, or in the
+ * lists of tracers. The registers that a task leaves in its thread_struct hold
+ * none into a module: they are callee-saved, and where an address to return to is
+ * among them, it is in the scheduler. A stale word may keep a task inside that has
+ * left, for as long as it sleeps there; no word lets one outside that is inside.
  *
  * User space chooses the registers that it enters the kernel with, at the top. It
  * can also choose words further down, which system calls copy (poll(), for one): who

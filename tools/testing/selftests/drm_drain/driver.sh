@@ -114,11 +114,11 @@ failed_init_with_a_file_open() {
 	loaded drm_drain_holder || need insert drm_drain_holder
 	nodes >"$tmp/nodes"
 	echo 1000 >$HOLDER/close_ms
-	insert "$1" init_fails_ms=1000 fops=slow &
+	insert "$1" init_fails_ms=3000 fops=slow &
 	insmod_pid=$!
 	node_during_init
 	keeping open "$node"
-	for _ in $(seq 500); do
+	for _ in $(seq 1000); do
 		[ "$(state "$1")" != Unloading ] || break
 		sleep 0.01
 	done

@@ -61,6 +61,7 @@ bound_during_rmmod() {
 	load "$1"
 	find_device "$1"
 	files=$(readlink -f "$device/driver")
+	nodes >"$tmp/before"
 	hold
 	while :; do
 		echo "${device##*/}" >"$files/unbind"
@@ -70,7 +71,11 @@ bound_during_rmmod() {
 	binder=$!
 	# shellcheck disable=SC2064
 	trap "kill $binder" EXIT
-	sleep 0.2
+	for _ in $(seq 200); do
+		[ -z "$(nodes | without "$tmp/before")" ] || break
+		sleep 0.05
+	done
+	[ -n "$(nodes | without "$tmp/before")" ] || fail "the driver does not bind again"
 	rmmod "$1" &
 	waits $! "$1"
 	[ ! -e "$files" ] || fail "$files is still there"

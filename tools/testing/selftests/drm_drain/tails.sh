@@ -108,11 +108,11 @@ leaves() {
 	reload "$1"
 }
 
-# sleeping DRIVER [HOOK]
-sleeping() {
+# stays_and_leaves DRIVER HOOK SLEEPS
+stays_and_leaves() {
 	reliable_stacks
-	hook "${2-}"
-	load "$1" worker_ms=0 tail_ms=$((HOLD_S * 1000 + 1000)) tail_sleeps=1
+	hook "$2"
+	load "$1" worker_ms=0 tail_ms=$((HOLD_S * 1000 + 1000)) tail_sleeps="$3"
 	stays "$1"
 	sleep 1
 	leaves "$1"
@@ -132,9 +132,21 @@ faulting() {
 	logged 'worker returns' || fail "the worker has not returned"
 }
 
-tail_asleep() { sleeping "$1"; }
-tail_asleep_below_a_kretprobe() { sleeping "$1" kretprobe; }
-tail_asleep_below_the_graph_tracer() { sleeping "$1" function_graph; }
+tail_asleep() { stays_and_leaves "$1" - 1; }
+tail_asleep_below_a_kretprobe() { stays_and_leaves "$1" kretprobe 1; }
+tail_asleep_below_the_graph_tracer() { stays_and_leaves "$1" function_graph 1; }
+
+# What runs is called by the driver, or by what the driver calls.
+tail_running_below_a_kretprobe() {
+	HOOKED=get_random_bytes
+	stays_and_leaves "$1" kretprobe 0
+}
+
+tail_running_further_below_a_kretprobe() {
+	HOOKED=chacha_block_generic
+	stays_and_leaves "$1" kretprobe 0
+}
+
 tail_in_a_fault() { faulting "$1"; }
 tail_in_a_fault_below_a_kretprobe() { faulting "$1" kretprobe; }
 tail_in_a_fault_below_the_graph_tracer() { faulting "$1" function_graph; }
@@ -162,18 +174,24 @@ runner_below_a_kretprobe() {
 	reliable_stacks
 	HOOKED=urandom_read_iter
 	hook kretprobe
-	dd if=/dev/urandom of=/dev/null bs=64M 2>/dev/null &
+	dd if=/dev/urandom of=/dev/null bs=4M 2>/dev/null &
 	runner=$!
 	# shellcheck disable=SC2064
 	trap "kill $runner; unhook" EXIT
+	for _ in $(seq 100); do
+		! grep -q drm_drain_urandom_read_iter $TRACING/trace || break
+		sleep 0.1
+	done
+	grep -q drm_drain_urandom_read_iter $TRACING/trace || fail "nothing returns to the kretprobe"
 	load "$1"
 	unload "$1"
-	grep -q '^State:.*R' /proc/$runner/status || fail "nothing is running"
+	[ -d /proc/$runner ] || fail "nothing runs anymore"
 	logged 'has waited for' && fail "a wait was reported"
 	reload "$1"
 }
 
 run drm_drain_driver tail_asleep tail_asleep_below_a_kretprobe \
-	tail_asleep_below_the_graph_tracer tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
+	tail_asleep_below_the_graph_tracer tail_running_below_a_kretprobe \
+	tail_running_further_below_a_kretprobe tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
 	tail_in_a_fault_below_the_graph_tracer tail_in_a_fault_among_others parameter_in_a_fault \
 	runner_below_a_kretprobe

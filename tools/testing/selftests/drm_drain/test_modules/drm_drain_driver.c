@@ -13,6 +13,7 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -145,6 +146,7 @@ static void drm_drain_worker_fn(struct work_struct *work)
 {
 	struct drm_drain_worker *worker = container_of(work, struct drm_drain_worker, work);
 	unsigned long end;
+	u8 random[256];
 
 	msleep(worker->before_ms);
 	pr_info("worker drops the last reference\n");
@@ -157,7 +159,7 @@ static void drm_drain_worker_fn(struct work_struct *work)
 		if (worker->sleeps)
 			schedule_timeout_idle(HZ / 10);
 		else
-			cpu_relax();
+			get_random_bytes(random, sizeof(random));
 	}
 	if (tail_mm)
 		drm_drain_read_user();
