@@ -34,7 +34,7 @@ worktree: setup
 	@tools/drain/tree --keep
 
 .PHONY: build
-build: worktree ## build the guest kernels, stock and patched (half an hour when cold, on two slow processors)
+build: worktree ## build the guest kernels, stock and patched (25 minutes when cold, on two slow processors)
 	@tools/drain/build
 
 .PHONY: demo

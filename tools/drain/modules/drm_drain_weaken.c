@@ -9,13 +9,11 @@
 #include <linux/module.h>
 #include <linux/ptrace.h>
 #include <linux/rcupdate.h>
-#include <linux/sched.h>
-#include <linux/stacktrace.h>
 #include <linux/string.h>
 
 static char *text_wait = "none";
 module_param(text_wait, charp, 0444);
-MODULE_PARM_DESC(text_wait, "What to have instead of the wait after the exit function: none or tasks_rcu; or unreadable, to have one task's stack unreadable for it");
+MODULE_PARM_DESC(text_wait, "What to have instead of the wait after the exit function: none or tasks_rcu");
 
 static int weaken_none(struct module *mod)
 {
@@ -29,24 +27,11 @@ static int weaken_tasks_rcu(struct module *mod)
 	return 0;
 }
 
-static int weaken_unreadable(stack_trace_consume_fn consume_entry, void *cookie,
-			     struct task_struct *task)
-{
-	return -EINVAL;
-}
-
 static void *weaken_instead;
 
 /* At its very first instruction: as if the other one had been called. */
 static int weaken_pre_handler(struct kprobe *kp, struct pt_regs *regs)
 {
-	if (weaken_instead == weaken_unreadable) {
-		struct task_struct *task = (void *)regs_get_kernel_argument(regs, 2);
-
-		if (strcmp(task->comm, "unreadable"))
-			return 0;
-	}
-
 	instruction_pointer_set(regs, (unsigned long)weaken_instead);
 
 	return 1;
@@ -69,13 +54,8 @@ static int weaken_init(void)
 		weaken_instead = weaken_none;
 	else if (!strcmp(text_wait, "tasks_rcu"))
 		weaken_instead = weaken_tasks_rcu;
-	else if (!strcmp(text_wait, "unreadable"))
-		weaken_instead = weaken_unreadable;
 	else
 		return -EINVAL;
-
-	if (weaken_instead == weaken_unreadable)
-		weaken_kprobe.symbol_name = "arch_stack_walk_reliable";
 
 	return register_kprobe(&weaken_kprobe);
 }
