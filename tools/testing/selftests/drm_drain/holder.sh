@@ -61,7 +61,6 @@ bound_during_rmmod() {
 	load "$1"
 	find_device "$1"
 	files=$(readlink -f "$device/driver")
-	nodes >"$tmp/before"
 	hold
 	while :; do
 		echo "${device##*/}" >"$files/unbind"
@@ -72,10 +71,11 @@ bound_during_rmmod() {
 	# shellcheck disable=SC2064
 	trap "kill $binder" EXIT
 	for _ in $(seq 200); do
-		[ -z "$(nodes | without "$tmp/before")" ] || break
+		[ "$(messages | grep -c 'Initialized .* on minor')" -lt 2 ] || break
 		sleep 0.05
 	done
-	[ -n "$(nodes | without "$tmp/before")" ] || fail "the driver does not bind again"
+	[ "$(messages | grep -c 'Initialized .* on minor')" -ge 2 ] ||
+		fail "the driver does not bind again"
 	rmmod "$1" &
 	waits $! "$1"
 	[ ! -e "$files" ] || fail "$files is still there"
