@@ -182,7 +182,8 @@ runner_below_a_kretprobe() {
 		! grep -q drm_drain_urandom_read_iter $TRACING/trace || break
 		sleep 0.1
 	done
-	grep -q drm_drain_urandom_read_iter $TRACING/trace || fail "nothing returns to the kretprobe"
+	grep -q drm_drain_urandom_read_iter $TRACING/trace ||
+		fail "nothing returns to the kretprobe"
 	load "$1"
 	unload "$1"
 	[ -d /proc/$runner ] || fail "nothing runs anymore"
