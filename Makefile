@@ -54,8 +54,8 @@ matrix: worktree ## the selftests with vgem, vkms and drivers that QEMU has a de
 	@tools/drain/matrix
 
 .PHONY: stacks
-stacks: worktree ## stacks that cannot be read: x86 with frame pointers, and arm64
-	@tools/drain/setup --arm64
+stacks: worktree ## stacks that cannot be read: x86 with frame pointers, arm64, BPF programs
+	@tools/drain/setup --stacks
 	@tools/drain/stacks
 
 .PHONY: harm

@@ -52,7 +52,7 @@ paths()
 
 	files=$(fragments "$1")
 	# shellcheck disable=SC2086
-	key=$({ cat $files; echo "$GUEST_ARCH"; $CC --version | head -n 1; } | sha256sum | cut -c1-8) ||
+	key=$({ cat $files "$TOOLS/configs/Kconfig"; echo "$GUEST_ARCH"; $CC --version | head -n 1; } | sha256sum | cut -c1-8) ||
 		die "cannot run the compiler: $CC" "make setup installs gcc; or set CC"
 	TREE=$CACHE/$BASE_ID/$1
 	OBJ=$TREE/.obj-${CONFIGS// /-}-$key
@@ -101,14 +101,7 @@ checkout()
 	kgit -C "$1" clean -q -d -f
 }
 
-# What kunit.py is asked for: the suites of the series, and all of DRM's
-# shellcheck disable=SC2034
-KUNIT=(--jobs="$JOBS" --kunitconfig=drivers/gpu/drm/tests
-	--kconfig_add=CONFIG_MODULE_DRAIN_KUNIT_TEST=y --kconfig_add=CONFIG_DEBUG_KERNEL=y
-	--kconfig_add=CONFIG_EXPERT=y --kconfig_add=CONFIG_BLOCK=n --kconfig_add=CONFIG_IO_URING=n
-	--kconfig_add=CONFIG_DRM_DEBUG_DEVICE_REFS=y --make_options="CC=$CC")
-
-KVARS=(ARCH="$GUEST_ARCH" CROSS_COMPILE="$CROSS" CC="$CC")
+KVARS=(ARCH="$GUEST_ARCH" CROSS_COMPILE="$CROSS" CC="$CC" KBUILD_KCONFIG=.Kconfig)
 kmake()
 {
 	make -C "$TREE" O="$OBJ" "${KVARS[@]}" "$@"
@@ -134,6 +127,7 @@ configure()	# FRAGMENT...
 {
 	local missing
 
+	cat "$TREE/Kconfig" "$TOOLS/configs/Kconfig" >"$OBJ/.Kconfig" &&
 	kmake -s tinyconfig &&
 	"$TREE/scripts/kconfig/merge_config.sh" -m -O "$OBJ" "$OBJ/.config" "$@" &&
 	kmake -s olddefconfig || return

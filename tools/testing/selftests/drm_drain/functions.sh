@@ -175,7 +175,7 @@ held_mapping() {
 }
 
 # What these drivers do not have, as DRIVER:FEATURE. A feature is a command of
-# drm_drain_user, or card, fb, render (device nodes), configfs, unbind (in sysfs). If one
+# drm_drain_user, or card, fb, render (device nodes), configfs, unbind, new_id (in sysfs). If one
 # of them lacks anything else, then something is wrong with it, and the test fails.
 KNOWN='drm_drain_driver drm_drain_aux drm_drain_sound vgem vkms virtio_gpu bochs qxl cirrus_qemu
 	simpledrm vesadrm'
@@ -184,16 +184,16 @@ LACKING='
 	drm_drain_driver:import drm_drain_driver:lease drm_drain_driver:flip
 	drm_drain_driver:syncobj drm_drain_driver:fence drm_drain_driver:outfence
 	drm_drain_driver:infence drm_drain_driver:closing drm_drain_driver:configfs
-	drm_drain_driver:unbind
+	drm_drain_driver:unbind drm_drain_driver:new_id
 	vgem:fb vgem:lease vgem:flip vgem:syncobj vgem:outfence vgem:infence vgem:closing
 	vgem:configfs vgem:unbind
 	vkms:render vkms:syncobj vkms:fence vkms:unbind
-	virtio_gpu:import virtio_gpu:fence virtio_gpu:configfs
+	virtio_gpu:import virtio_gpu:fence virtio_gpu:new_id virtio_gpu:configfs
 	bochs:render bochs:syncobj bochs:fence bochs:configfs
 	qxl:render qxl:import qxl:syncobj qxl:fence qxl:configfs
 	cirrus_qemu:render cirrus_qemu:syncobj cirrus_qemu:fence cirrus_qemu:configfs
-	simpledrm:render simpledrm:syncobj simpledrm:fence simpledrm:configfs
-	vesadrm:render vesadrm:syncobj vesadrm:fence vesadrm:configfs
+	simpledrm:render simpledrm:syncobj simpledrm:fence simpledrm:new_id simpledrm:configfs
+	vesadrm:render vesadrm:syncobj vesadrm:fence vesadrm:new_id vesadrm:configfs
 '
 
 # listed WORD LIST

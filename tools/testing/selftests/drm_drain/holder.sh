@@ -55,35 +55,118 @@ dropped_during_rmmod() {
 	reload "$1"
 }
 
-# User space binds the driver again and again. When rmmod waits, there is nothing to bind,
-# and no device has come meanwhile.
+# creating DRIVER COMMAND...: user space does that again and again, by which devices come
+# and go. When rmmod waits, there is nothing left to do it with, and no device has come
+# meanwhile.
+creating() {
+	held_driver=$1
+	shift
+	hold
+	while :; do
+		"$@"
+		sleep 0.01
+	done >/dev/null 2>&1 &
+	creator=$!
+	# shellcheck disable=SC2064
+	trap "kill $creator" EXIT
+	for _ in $(seq 200); do
+		[ "$(messages | grep -c 'Initialized .* on minor')" -lt 3 ] || break
+		sleep 0.05
+	done
+	[ "$(messages | grep -c 'Initialized .* on minor')" -ge 3 ] ||
+		fail "no devices come and go"
+	# A directory in configfs refuses, as long as it is there.
+	for _ in $(seq 200); do
+		rmmod "$held_driver" 2>/dev/null &
+		rmmod_pid=$!
+		while [ -d /proc/$rmmod_pid ] && [ "$(state "$held_driver")" = Live ]; do
+			sleep 0.01
+		done
+		[ "$(state "$held_driver")" = Live ] || break
+	done
+	waits "$rmmod_pid" "$held_driver"
+	sleep 0.1
+	[ -z "$(nodes | without "$tmp/nodes")" ] || fail "there is a device"
+	echo worker >$HOLDER/put_from
+	echo 0 >$HOLDER/put || fail "the holder does not put"
+	finishes "$rmmod_pid" "$held_driver"
+	kill $creator
+	reload "$held_driver"
+}
+
+bind_again() {
+	echo "${device##*/}" >"$files/unbind"
+	echo "${device##*/}" >"$files/bind"
+}
+
 bound_during_rmmod() {
 	load "$1"
 	find_device "$1"
 	files=$(readlink -f "$device/driver")
+	creating "$1" bind_again
+	[ ! -e "$files" ] || fail "$files is still there"
+}
+
+# The driver is tried with all devices when it has a new id, whichever.
+identify_again() {
+	echo "${device##*/}" >"$files/unbind"
+	echo "ffff $1" >"$files/new_id"
+	echo "ffff $1" >"$files/remove_id"
+}
+
+identified_during_rmmod() {
+	load "$1"
+	find_device "$1"
+	files=$(readlink -f "$device/driver")
+	[ -e "$files/new_id" ] || lacks new_id
+	creating "$1" identify_again ffff
+	[ ! -e "$files" ] || fail "$files is still there"
+}
+
+# configure, unconfigure: a device of vkms that user space makes in configfs
+configure() {
+	dir=$CONFIGFS/vkms/drm_drain
+	mkdir "$dir" "$dir/crtcs/c" "$dir/planes/p" "$dir/encoders/e" "$dir/connectors/o" &&
+		echo 1 >"$dir/planes/p/type" &&
+		ln -s "$dir/crtcs/c" "$dir/planes/p/possible_crtcs" &&
+		ln -s "$dir/crtcs/c" "$dir/encoders/e/possible_crtcs" &&
+		ln -s "$dir/encoders/e" "$dir/connectors/o/possible_encoders" &&
+		echo 1 >"$dir/enabled"
+}
+
+unconfigure() {
+	dir=$CONFIGFS/vkms/drm_drain
+	echo 0 >"$dir/enabled"
+	rm "$dir"/*/*/possible_*/*
+	rmdir "$dir"/*/* "$dir"
+}
+
+configure_again() {
+	configure
+	unconfigure
+}
+
+configured_during_rmmod() {
+	load "$1"
+	[ -d "$CONFIGFS/$1" ] || lacks configfs
+	creating "$1" configure_again
+}
+
+# One that user space has made, and removed again, is held, and the module's own is not.
+several_devices() {
+	load "$1"
+	[ -d "$CONFIGFS/$1" ] || lacks configfs
+	nodes >"$tmp/own"
+	need configure
+	node=/dev/dri/$(nodes | without "$tmp/own" | head -n 1)
 	hold
-	while :; do
-		echo "${device##*/}" >"$files/unbind"
-		echo "${device##*/}" >"$files/bind"
-		sleep 0.01
-	done 2>/dev/null &
-	binder=$!
-	# shellcheck disable=SC2064
-	trap "kill $binder" EXIT
-	for _ in $(seq 200); do
-		[ "$(messages | grep -c 'Initialized .* on minor')" -lt 2 ] || break
-		sleep 0.05
-	done
-	[ "$(messages | grep -c 'Initialized .* on minor')" -ge 2 ] ||
-		fail "the driver does not bind again"
+	need unconfigure
+	[ -z "$(nodes | without "$tmp/own")" ] || fail "$node is still there"
 	rmmod "$1" &
 	waits $! "$1"
-	[ ! -e "$files" ] || fail "$files is still there"
-	[ -z "$(nodes | without "$tmp/nodes")" ] || fail "there is a device"
 	echo worker >$HOLDER/put_from
 	echo 0 >$HOLDER/put || fail "the holder does not put"
 	finishes $! "$1"
-	kill $binder
 	reload "$1"
 }
 
@@ -129,4 +212,5 @@ not_dropped() {
 }
 
 run "$DRM_DRAIN_DRIVERS" dropped_by_a_worker dropped_by_a_thread dropped_in_a_soft_interrupt \
-	dropped_in_a_hard_interrupt dropped_during_rmmod bound_during_rmmod not_dropped
+	dropped_in_a_hard_interrupt dropped_during_rmmod bound_during_rmmod \
+	identified_during_rmmod configured_during_rmmod several_devices not_dropped

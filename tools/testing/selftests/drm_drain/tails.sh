@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # A task sleeps in the driver's text after the last reference has been dropped, and
-# its stack is hard to read: below a fault on user memory, and where a kretprobe or
-# the function graph tracer has replaced the return address; or one that has never been
-# in the text has such a stack. Only for the test driver.
+# its stack is hard to read: below a fault on user memory, where a kretprobe or the
+# function graph tracer has replaced the return address, and below the trampoline of a BPF
+# program; or one that has never been in the text has such a stack. Only for the test
+# driver.
 
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
@@ -53,6 +54,14 @@ hook() {
 		function_graph
 		EOF
 		;;
+	bpf)
+		# shellcheck disable=SC2086
+		bpf=$(./drm_drain_bpf $HOOKED 2>"$tmp/error") || {
+			[ $? -ne "$KSFT_SKIP" ] || skip "no BPF trampolines ($(cat "$tmp/error"))"
+			fail "no BPF program at $HOOKED: $(cat "$tmp/error")"
+		}
+		say "$bpf" >>"$tmp/keepers"
+		;;
 	esac
 }
 
@@ -88,7 +97,7 @@ stays() {
 # leaves DRIVER: the tail has left, or is about to
 leaves() {
 	start=$(now_ms)
-	wait $pid || fail "rmmod failed"
+	wait "$pid" || fail "rmmod failed"
 	took=$(($(now_ms) - start))
 	took_all=$(($(now_ms) - began))
 	say "rmmod ended after $took ms"
@@ -134,6 +143,7 @@ faulting() {
 
 tail_asleep() { stays_and_leaves "$1" - 1; }
 tail_asleep_below_a_kretprobe() { stays_and_leaves "$1" kretprobe 1; }
+tail_asleep_below_a_bpf_trampoline() { stays_and_leaves "$1" bpf 1; }
 tail_asleep_below_the_graph_tracer() { stays_and_leaves "$1" function_graph 1; }
 
 # What runs is called by the driver, or by what the driver calls.
@@ -145,6 +155,11 @@ tail_running_below_a_kretprobe() {
 tail_running_further_below_a_kretprobe() {
 	HOOKED=chacha_block_generic
 	stays_and_leaves "$1" kretprobe 0
+}
+
+tail_running_below_a_bpf_trampoline() {
+	HOOKED=get_random_bytes
+	stays_and_leaves "$1" bpf 0
 }
 
 tail_in_a_fault() { faulting "$1"; }
@@ -192,7 +207,8 @@ runner_below_a_kretprobe() {
 }
 
 run drm_drain_driver tail_asleep tail_asleep_below_a_kretprobe \
-	tail_asleep_below_the_graph_tracer tail_running_below_a_kretprobe \
-	tail_running_further_below_a_kretprobe tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
+	tail_asleep_below_the_graph_tracer tail_asleep_below_a_bpf_trampoline \
+	tail_running_below_a_kretprobe tail_running_further_below_a_kretprobe \
+	tail_running_below_a_bpf_trampoline tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
 	tail_in_a_fault_below_the_graph_tracer tail_in_a_fault_among_others parameter_in_a_fault \
 	runner_below_a_kretprobe

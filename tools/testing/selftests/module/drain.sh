@@ -69,6 +69,29 @@ worker_asleep_in_the_text() {
 		fail "the worker has not returned, or not after the exit function"
 }
 
+thread_asleep_in_the_text() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	insert wait=1 thread=1 tail_ms=1000 && takes 1000
+	messages | grep -A 9 'exit returns' | grep -q 'thread returns' ||
+		fail "the thread has not returned, or not after the exit function"
+}
+
+# Others have its processor, so that it neither runs nor sleeps.
+thread_preempted_in_the_text() {
+	uname -v | grep -q PREEMPT || exit "$KSFT_SKIP"
+	last=$(($(grep -c ^processor /proc/cpuinfo) - 1))
+	others=
+	for _ in 1 2 3; do
+		taskset "$(printf %x $((1 << last)))" sh -c 'while :; do :; done' &
+		others="$others $!"
+	done
+	# shellcheck disable=SC2064
+	trap "kill $others; wait" EXIT
+	insert wait=1 thread=1 busy=1 tail_ms=1000 && takes 1000
+	logged 'thread returns' || fail "the thread has not returned"
+	logged 'was preempted [1-9]' || fail "the thread was not preempted"
+}
+
 # A soft interrupt may be on no task's stack. This one is on another processor.
 timer_in_the_text() {
 	[ -d /sys/devices/system/cpu/cpu1 ] || exit "$KSFT_SKIP"
@@ -214,7 +237,8 @@ insmod test_modules/test_drain_core.ko ||
 taint=$(cat /proc/sys/kernel/tainted)
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
-	worker_asleep_in_the_text worker_among_forks worker_among_processors \
+	worker_asleep_in_the_text thread_asleep_in_the_text \
+	thread_preempted_in_the_text worker_among_forks worker_among_processors \
 	timer_in_the_text callback_of_a_worker holder_asleep_in_the_core \
 	frozen_in_exit frozen_after_exit frozen_at_the_text failed_init others_go_on
 # shellcheck disable=SC2086

@@ -3,11 +3,15 @@
  * A module with counted objects, which outlive its exit function
  */
 
+#include <linux/cpumask.h>
 #include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/workqueue.h>
 
 #include "test_drain.h"
@@ -23,6 +27,14 @@ MODULE_PARM_DESC(hold_ms, "How long after the exit the objects are held, in ms")
 static unsigned int tail_ms;
 module_param(tail_ms, uint, 0444);
 MODULE_PARM_DESC(tail_ms, "How long a worker sleeps in this module after it dropped the last reference, in ms");
+
+static bool thread;
+module_param(thread, bool, 0444);
+MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor");
+
+static bool busy;
+module_param(busy, bool, 0444);
+MODULE_PARM_DESC(busy, "Let the thread not sleep, but compute, with the lowest priority");
 
 static unsigned int callback_ms;
 module_param(callback_ms, uint, 0444);
@@ -82,9 +94,33 @@ static void tail_fn(struct work_struct *work)
 
 static DECLARE_WORK(tail_work, tail_fn);
 
+static int thread_fn(void *unused)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
+
+	if (busy)
+		sched_set_normal(current, MAX_NICE);
+	test_object_put(&objects[0]);
+	if (!busy)
+		msleep(tail_ms);
+	/* Nothing is called, so it is interrupted in this module. */
+	while (time_before(jiffies, end))
+		barrier();
+	pr_info("thread returns, was preempted %lu times\n", current->nivcsw);
+
+	return 0;
+}
+
 static void drop(void)
 {
-	if (tail_ms)
+	struct task_struct *task = ERR_PTR(-ENOMEM);
+
+	if (thread)
+		task = kthread_create_on_cpu(thread_fn, NULL, cpumask_last(cpu_online_mask),
+					     "test_drain_tail/%u");
+	if (!IS_ERR(task))
+		wake_up_process(task);
+	else if (tail_ms)
 		queue_work(system_dfl_wq, &tail_work);
 	else if (timer_ms)
 		test_call_in_timer(timer_fn, hold_ms);
