@@ -76,6 +76,12 @@ thread_asleep_in_the_text() {
 		fail "the thread has not returned, or not after the exit function"
 }
 
+# Only its instruction pointer tells where it is.
+thread_running_in_the_text() {
+	insert wait=1 thread=1 busy=1 tail_ms=1000 && takes 1000
+	logged 'thread returns' || fail "the thread has not returned"
+}
+
 # Others have its processor, so that it neither runs nor sleeps.
 thread_preempted_in_the_text() {
 	uname -v | grep -q PREEMPT || exit "$KSFT_SKIP"
@@ -237,7 +243,7 @@ insmod test_modules/test_drain_core.ko ||
 taint=$(cat /proc/sys/kernel/tainted)
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
-	worker_asleep_in_the_text thread_asleep_in_the_text \
+	worker_asleep_in_the_text thread_asleep_in_the_text thread_running_in_the_text \
 	thread_preempted_in_the_text worker_among_forks worker_among_processors \
 	timer_in_the_text callback_of_a_worker holder_asleep_in_the_core \
 	frozen_in_exit frozen_after_exit frozen_at_the_text failed_init others_go_on
