@@ -106,9 +106,9 @@ timer_in_the_text() {
 	logged 'timer returns' || fail "the timer has not returned"
 }
 
-callback_of_a_worker() {
-	insert wait=1 tail_ms=1 callback_ms=500 && takes 500
-	logged 'callback returns' || fail "the callback has not returned"
+callbacks_of_a_worker() {
+	insert wait=1 tail_ms=1 callback_ms=2000 && takes 2000
+	logged 'callbacks return' || fail "the callbacks have not returned"
 }
 
 # Tasks are born, and die, while the stacks are looked at.
@@ -245,7 +245,7 @@ taint=$(cat /proc/sys/kernel/tainted)
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
 	worker_asleep_in_the_text thread_asleep_in_the_text thread_running_in_the_text \
 	thread_preempted_in_the_text worker_among_forks worker_among_processors \
-	timer_in_the_text callback_of_a_worker holder_asleep_in_the_core \
+	timer_in_the_text callbacks_of_a_worker holder_asleep_in_the_core \
 	frozen_in_exit frozen_after_exit frozen_at_the_text failed_init others_go_on
 # shellcheck disable=SC2086
 [ -z "${MODULE_DRAIN_TESTS-}" ] || set -- $MODULE_DRAIN_TESTS

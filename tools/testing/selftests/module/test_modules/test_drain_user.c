@@ -3,6 +3,7 @@
  * A module with counted objects, which outlive its exit function
  */
 
+#include <linux/array_size.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -12,6 +13,7 @@
 #include <linux/module_drain.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/srcu.h>
 #include <linux/workqueue.h>
 
 #include "test_drain.h"
@@ -38,7 +40,7 @@ MODULE_PARM_DESC(busy, "Let the thread not sleep, but compute, with the lowest p
 
 static unsigned int callback_ms;
 module_param(callback_ms, uint, 0444);
-MODULE_PARM_DESC(callback_ms, "How long an RCU callback takes that the worker has queued meanwhile, in ms");
+MODULE_PARM_DESC(callback_ms, "How long RCU callbacks take that the worker has queued meanwhile, in ms");
 
 static unsigned int timer_ms;
 module_param(timer_ms, uint, 0444);
@@ -68,26 +70,32 @@ static void stay(unsigned int ms)
 		cpu_relax();
 }
 
-static struct rcu_head head;
+/* So many that they are not all called at a time */
+static struct rcu_head heads[40];
 
 static void callback_fn(struct rcu_head *head)
 {
-	stay(callback_ms);
-	pr_info("callback returns\n");
+	stay(callback_ms / ARRAY_SIZE(heads));
+	if (head == &heads[ARRAY_SIZE(heads) - 1])
+		pr_info("callbacks return\n");
 }
+
+/* Goes when the module is known to be going, before its text */
+DEFINE_STATIC_SRCU(srcu);
 
 static void timer_fn(void)
 {
 	test_object_put(&objects[0]);
-	stay(timer_ms);
+	scoped_guard(srcu, &srcu)
+		stay(timer_ms);
 	pr_info("timer returns\n");
 }
 
 static void tail_fn(struct work_struct *work)
 {
 	test_object_put(&objects[0]);
-	if (callback_ms)
-		call_rcu(&head, callback_fn);
+	for (int i = 0; callback_ms && i < ARRAY_SIZE(heads); i++)
+		call_rcu(&heads[i], callback_fn);
 	msleep(tail_ms);
 	pr_info("worker returns\n");
 }
