@@ -77,22 +77,28 @@ thread_asleep_in_the_text() {
 }
 
 # Only its instruction pointer tells where it is.
-thread_running_in_the_text() {
-	insert wait=1 thread=1 busy=1 tail_ms=1000 && takes 1000
-	logged 'thread returns' || fail "the thread has not returned"
+worker_running_in_the_text() {
+	insert wait=1 busy=1 tail_ms=1000 && takes 1000
+	logged 'worker returns' || fail "the worker has not returned"
 }
 
-# Others have its processor, so that it neither runs nor sleeps.
-thread_preempted_in_the_text() {
-	uname -v | grep -q PREEMPT || exit "$KSFT_SKIP"
-	last=$(($(grep -c ^processor /proc/cpuinfo) - 1))
+# compute CPU...: a process on each
+compute() {
 	others=
-	for _ in 1 2 3; do
-		taskset "$(printf %x $((1 << last)))" sh -c 'while :; do :; done' &
+	for cpu; do
+		taskset "$(printf %x $((1 << cpu)))" sh -c 'while :; do :; done' &
 		others="$others $!"
 	done
 	# shellcheck disable=SC2064
 	trap "kill $others; wait" EXIT
+}
+
+last=$(($(grep -c ^processor /proc/cpuinfo) - 1))
+
+# Others have its processor, so that it neither runs nor sleeps.
+thread_preempted_in_the_text() {
+	uname -v | grep -q PREEMPT || exit "$KSFT_SKIP"
+	compute $last $last $last
 	insert wait=1 thread=1 busy=1 tail_ms=1000 && takes 1000
 	logged 'thread returns' || fail "the thread has not returned"
 	logged 'was preempted [1-9]' || fail "the thread was not preempted"
@@ -106,7 +112,10 @@ timer_in_the_text() {
 	logged 'timer returns' || fail "the timer has not returned"
 }
 
+# Where something is to run, not all are called at a time.
 callbacks_of_a_worker() {
+	# shellcheck disable=SC2046
+	compute $(seq 0 $last)
 	insert wait=1 tail_ms=1 callback_ms=2000 && takes 2000
 	logged 'callbacks return' || fail "the callbacks have not returned"
 }
@@ -243,7 +252,7 @@ insmod test_modules/test_drain_core.ko ||
 taint=$(cat /proc/sys/kernel/tainted)
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
-	worker_asleep_in_the_text thread_asleep_in_the_text thread_running_in_the_text \
+	worker_asleep_in_the_text worker_running_in_the_text thread_asleep_in_the_text \
 	thread_preempted_in_the_text worker_among_forks worker_among_processors \
 	timer_in_the_text callbacks_of_a_worker holder_asleep_in_the_core \
 	frozen_in_exit frozen_after_exit frozen_at_the_text failed_init others_go_on

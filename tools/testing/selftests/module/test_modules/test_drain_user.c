@@ -30,13 +30,13 @@ static unsigned int tail_ms;
 module_param(tail_ms, uint, 0444);
 MODULE_PARM_DESC(tail_ms, "How long a worker sleeps in this module after it dropped the last reference, in ms");
 
-static bool thread;
-module_param(thread, bool, 0444);
-MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor");
-
 static bool busy;
 module_param(busy, bool, 0444);
-MODULE_PARM_DESC(busy, "Let the thread not sleep, but compute, with the lowest priority");
+MODULE_PARM_DESC(busy, "Let it not sleep, but compute");
+
+static bool thread;
+module_param(thread, bool, 0444);
+MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor, with the lowest priority");
 
 static unsigned int callback_ms;
 module_param(callback_ms, uint, 0444);
@@ -91,12 +91,23 @@ static void timer_fn(void)
 	pr_info("timer returns\n");
 }
 
+/* Where nothing is called, so that an interrupt finds the task in this module */
+static __always_inline void tail(void)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
+
+	if (!busy)
+		msleep(tail_ms);
+	while (time_before(jiffies, end))
+		barrier();
+}
+
 static void tail_fn(struct work_struct *work)
 {
 	test_object_put(&objects[0]);
 	for (int i = 0; callback_ms && i < ARRAY_SIZE(heads); i++)
 		call_rcu(&heads[i], callback_fn);
-	msleep(tail_ms);
+	tail();
 	pr_info("worker returns\n");
 }
 
@@ -104,16 +115,9 @@ static DECLARE_WORK(tail_work, tail_fn);
 
 static int thread_fn(void *unused)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
-
-	if (busy)
-		sched_set_normal(current, MAX_NICE);
+	sched_set_normal(current, MAX_NICE);
 	test_object_put(&objects[0]);
-	if (!busy)
-		msleep(tail_ms);
-	/* Nothing is called, so it is interrupted in this module. */
-	while (time_before(jiffies, end))
-		barrier();
+	tail();
 	pr_info("thread returns, was preempted %lu times\n", current->nivcsw);
 
 	return 0;
