@@ -128,7 +128,8 @@ failed_init_with_a_file_open() {
 	loaded "$1" || fail "$1 is gone while it has a file open"
 	kill "$keeper" || fail "process $keeper is gone"
 	# Some insmod tries again in another way.
-	while [ "$(state "$1")" = Unloading ]; do
+	for _ in $(seq 6000); do
+		[ "$(state "$1")" = Unloading ] || break
 		sleep 0.01
 	done
 	logged 'returns from closing the file' ||

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # A foreign holder of the device, which has no reference on the driver's module,
-# drops the last reference while the driver is unloaded, in every context.
+# drops the last reference while the driver is unloaded, in every context; and while user
+# space makes devices come and go.
 
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
@@ -55,20 +56,26 @@ dropped_during_rmmod() {
 	reload "$1"
 }
 
-# creating DRIVER COMMAND...: user space does that again and again, by which devices come
-# and go. When rmmod waits, there is nothing left to do it with, and no device has come
+stop_creating() {
+	rm -f "$tmp/creating"
+	wait "$creator"
+}
+
+# creating DRIVER FILE COMMAND...: user space does that again and again, by which devices
+# come and go. When rmmod waits, there is no FILE to do it with, and no device has come
 # meanwhile.
 creating() {
 	held_driver=$1
-	shift
+	file=$2
+	shift 2
 	hold
-	while :; do
+	: >"$tmp/creating"
+	while [ -e "$tmp/creating" ]; do
 		"$@"
 		sleep 0.01
 	done >/dev/null 2>&1 &
 	creator=$!
-	# shellcheck disable=SC2064
-	trap "kill $creator" EXIT
+	trap stop_creating EXIT
 	for _ in $(seq 200); do
 		[ "$(messages | grep -c 'Initialized .* on minor')" -lt 3 ] || break
 		sleep 0.05
@@ -86,11 +93,13 @@ creating() {
 	done
 	waits "$rmmod_pid" "$held_driver"
 	sleep 0.1
+	[ ! -e "$file" ] || fail "$file is still there"
 	[ -z "$(nodes | without "$tmp/nodes")" ] || fail "there is a device"
 	echo worker >$HOLDER/put_from
 	echo 0 >$HOLDER/put || fail "the holder does not put"
 	finishes "$rmmod_pid" "$held_driver"
-	kill $creator
+	stop_creating
+	trap - EXIT
 	reload "$held_driver"
 }
 
@@ -103,11 +112,10 @@ bound_during_rmmod() {
 	load "$1"
 	find_device "$1"
 	files=$(readlink -f "$device/driver")
-	creating "$1" bind_again
-	[ ! -e "$files" ] || fail "$files is still there"
+	creating "$1" "$files" bind_again
 }
 
-# The driver is tried with all devices when it has a new id, whichever.
+# With a new id, whichever, a driver is tried with all devices that have none.
 identify_again() {
 	echo "${device##*/}" >"$files/unbind"
 	echo "ffff $1" >"$files/new_id"
@@ -119,8 +127,7 @@ identified_during_rmmod() {
 	find_device "$1"
 	files=$(readlink -f "$device/driver")
 	[ -e "$files/new_id" ] || lacks new_id
-	creating "$1" identify_again ffff
-	[ ! -e "$files" ] || fail "$files is still there"
+	creating "$1" "$files" identify_again ffff
 }
 
 # configure, unconfigure: a device of vkms that user space makes in configfs
@@ -149,7 +156,7 @@ configure_again() {
 configured_during_rmmod() {
 	load "$1"
 	[ -d "$CONFIGFS/$1" ] || lacks configfs
-	creating "$1" configure_again
+	creating "$1" "$CONFIGFS/$1" configure_again
 }
 
 # One that user space has made, and removed again, is held, and the module's own is not.
@@ -157,6 +164,7 @@ several_devices() {
 	load "$1"
 	[ -d "$CONFIGFS/$1" ] || lacks configfs
 	nodes >"$tmp/own"
+	trap 'unconfigure 2>/dev/null' EXIT
 	need configure
 	node=/dev/dri/$(nodes | without "$tmp/own" | head -n 1)
 	hold

@@ -55,9 +55,10 @@ hook() {
 		EOF
 		;;
 	bpf)
+		grep -qw bpf_trampoline_link_prog /proc/kallsyms || skip "no BPF trampolines"
 		# shellcheck disable=SC2086
 		bpf=$(./drm_drain_bpf $HOOKED 2>"$tmp/error") || {
-			[ $? -ne "$KSFT_SKIP" ] || skip "no BPF trampolines ($(cat "$tmp/error"))"
+			[ $? -ne "$KSFT_SKIP" ] || skip "no BTF ($(cat "$tmp/error"))"
 			fail "no BPF program at $HOOKED: $(cat "$tmp/error")"
 		}
 		say "$bpf" >>"$tmp/keepers"
@@ -126,6 +127,7 @@ stays_and_leaves() {
 	sleep 1
 	leaves "$1"
 	logged 'worker returns' || fail "the worker has not returned"
+	[ "$2" != bpf ] || let_go "$bpf"
 }
 
 # faulting DRIVER [HOOK]

@@ -4,11 +4,13 @@
  */
 
 #include <linux/array_size.h>
+#include <linux/atomic.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/rcupdate.h>
@@ -70,13 +72,14 @@ static void stay(unsigned int ms)
 		cpu_relax();
 }
 
-/* So many that they are not all called at a time */
+/* So many that they need not all be called at a time */
 static struct rcu_head heads[40];
+static atomic_t callbacks = ATOMIC_INIT(ARRAY_SIZE(heads));
 
 static void callback_fn(struct rcu_head *head)
 {
 	stay(callback_ms / ARRAY_SIZE(heads));
-	if (head == &heads[ARRAY_SIZE(heads) - 1])
+	if (atomic_dec_and_test(&callbacks))
 		pr_info("callbacks return\n");
 }
 
@@ -91,7 +94,10 @@ static void timer_fn(void)
 	pr_info("timer returns\n");
 }
 
-/* Where nothing is called, so that an interrupt finds the task in this module */
+/*
+ * An interrupt finds a busy task in this module, since nothing is called, unless accesses
+ * are instrumented.
+ */
 static __always_inline void tail(void)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
@@ -115,10 +121,14 @@ static DECLARE_WORK(tail_work, tail_fn);
 
 static int thread_fn(void *unused)
 {
+	u64 ran;
+
 	sched_set_normal(current, MAX_NICE);
 	test_object_put(&objects[0]);
+	ran = current->se.sum_exec_runtime;
 	tail();
-	pr_info("thread returns, was preempted %lu times\n", current->nivcsw);
+	ran = current->se.sum_exec_runtime - ran;
+	pr_info("thread returns, ran for %llu ms\n", div_u64(ran, NSEC_PER_MSEC));
 
 	return 0;
 }
@@ -133,7 +143,7 @@ static void drop(void)
 	if (!IS_ERR(task))
 		wake_up_process(task);
 	else if (tail_ms)
-		queue_work(system_dfl_wq, &tail_work);
+		queue_work_on(cpumask_last(cpu_online_mask), system_percpu_wq, &tail_work);
 	else if (timer_ms)
 		test_call_in_timer(timer_fn, hold_ms);
 	else
