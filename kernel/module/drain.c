@@ -398,7 +398,7 @@ static struct task_struct *gate_next_task(int *nr)
 
 static int gate_walk(struct module_gate *gate)
 {
-	int nr = 1, ret = 0;
+	int nr = 0, ret = 0;
 
 	while (!ret && (gate->task = gate_next_task(&nr))) {
 		if (gate->task != current)
@@ -406,7 +406,6 @@ static int gate_walk(struct module_gate *gate)
 		put_task_struct(gate->task);
 		cond_resched();
 	}
-	gate->task = NULL;
 
 	return ret;
 }

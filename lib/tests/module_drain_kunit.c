@@ -377,6 +377,8 @@ static int module_drain_test_init(struct kunit *test)
 		return -ENOMEM;
 
 	strscpy(ctx->module.name, "mock");
+	/* Memory from kmalloc() need not be zeroed. */
+	memset(&ctx->drain, 0xff, sizeof(ctx->drain));
 	module_drain_add(&ctx->drain, &ctx->module, &ops);
 	init_completion(&ctx->reported);
 	init_completion(&ctx->printed);

@@ -111,9 +111,11 @@ thread_preempted_in_the_text() {
 # A soft interrupt may be on no task's stack. This one is on another processor.
 timer_in_the_text() {
 	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
-	insert wait=1 hold_ms=200 timer_ms=500
+	compute
+	insert wait=1 hold_ms=200 timer_ms=500 callback_ms=2000
 	taskset 1 rmmod $USER || fail "rmmod failed"
 	logged 'timer returns' || fail "the timer has not returned"
+	logged 'callbacks return' || fail "the callbacks of the timer have not returned"
 }
 
 # Where something else is to run, not all are called at a time. That is where rmmod is not.

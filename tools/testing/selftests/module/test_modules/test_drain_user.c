@@ -42,7 +42,7 @@ MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor, with 
 
 static unsigned int callback_ms;
 module_param(callback_ms, uint, 0444);
-MODULE_PARM_DESC(callback_ms, "How long RCU callbacks take that the worker has queued meanwhile, in ms");
+MODULE_PARM_DESC(callback_ms, "How long RCU callbacks take that the worker or the timer queues, in ms");
 
 static unsigned int timer_ms;
 module_param(timer_ms, uint, 0444);
@@ -73,7 +73,7 @@ static void stay(unsigned int ms)
 }
 
 /* So many that they need not all be called at a time */
-static struct rcu_head heads[40];
+static struct rcu_head heads[200];
 static atomic_t callbacks = ATOMIC_INIT(ARRAY_SIZE(heads));
 
 static void callback_fn(struct rcu_head *head)
@@ -81,6 +81,12 @@ static void callback_fn(struct rcu_head *head)
 	stay(callback_ms / ARRAY_SIZE(heads));
 	if (atomic_dec_and_test(&callbacks))
 		pr_info("callbacks return\n");
+}
+
+static void queue_callbacks(void)
+{
+	for (int i = 0; callback_ms && i < ARRAY_SIZE(heads); i++)
+		call_rcu(&heads[i], callback_fn);
 }
 
 /* Goes when the module is known to be going, before its text */
@@ -91,6 +97,7 @@ static void timer_fn(void)
 	test_object_put(&objects[0]);
 	scoped_guard(srcu, &srcu)
 		stay(timer_ms);
+	queue_callbacks();
 	pr_info("timer returns\n");
 }
 
@@ -110,9 +117,12 @@ static __always_inline void tail(void)
 
 static void tail_fn(struct work_struct *work)
 {
+	u8 deep[1024];
+
+	/* What is called, and interrupts, are deeper on the stack than where it slept last. */
+	barrier_data(deep);
 	test_object_put(&objects[0]);
-	for (int i = 0; callback_ms && i < ARRAY_SIZE(heads); i++)
-		call_rcu(&heads[i], callback_fn);
+	queue_callbacks();
 	tail();
 	pr_info("worker returns\n");
 }
