@@ -81,7 +81,7 @@ thread_asleep_in_the_text() {
 		fail "the thread has not returned, or not after the exit function"
 }
 
-# It runs on the last processor. Only its instruction pointer tells where it is.
+# It runs on the last processor, and rmmod does not. Only its instruction pointer tells where it is.
 worker_running_in_the_text() {
 	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
 	RMMOD="taskset 1 rmmod"

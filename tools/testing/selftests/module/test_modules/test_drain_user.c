@@ -34,7 +34,7 @@ MODULE_PARM_DESC(tail_ms, "How long a worker sleeps in this module after it drop
 
 static bool busy;
 module_param(busy, bool, 0444);
-MODULE_PARM_DESC(busy, "Let it not sleep, but compute");
+MODULE_PARM_DESC(busy, "Let it not sleep, but compute; if it is no thread, another one drops the reference");
 
 static bool thread;
 module_param(thread, bool, 0444);
@@ -101,42 +101,54 @@ static void timer_fn(void)
 	pr_info("timer returns\n");
 }
 
-/*
- * An interrupt finds a busy task in this module, since nothing is called, unless accesses
- * are instrumented.
- */
-static __always_inline void tail(void)
-{
-	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
-
-	if (!busy)
-		msleep(tail_ms);
-	while (time_before(jiffies, end))
-		barrier();
-}
-
 static void tail_fn(struct work_struct *work)
 {
-	u8 deep[1024];
-
-	/* What is called, and interrupts, are deeper on the stack than where it slept last. */
-	barrier_data(deep);
 	test_object_put(&objects[0]);
 	queue_callbacks();
-	tail();
+	msleep(tail_ms);
 	pr_info("worker returns\n");
 }
 
 static DECLARE_WORK(tail_work, tail_fn);
 
+static unsigned long busy_until;
+static bool is_busy;
+
+/* This has called nothing, and not slept since it was. Interrupts are deep on its stack. */
+static void busy_fn(struct work_struct *work)
+{
+	u8 deep[1024];
+
+	barrier_data(deep);
+	WRITE_ONCE(is_busy, true);
+	while (time_before(jiffies, busy_until))
+		barrier();
+	pr_info("worker returns\n");
+}
+
+static DECLARE_WORK(busy_work, busy_fn);
+
+static void put_when_busy(void)
+{
+	busy_until = jiffies + msecs_to_jiffies(tail_ms);
+	queue_work_on(cpumask_last(cpu_online_mask), system_percpu_wq, &busy_work);
+	while (!READ_ONCE(is_busy))
+		cond_resched();
+	test_object_put(&objects[0]);
+}
+
 static int thread_fn(void *unused)
 {
+	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
 	u64 ran;
 
 	sched_set_normal(current, MAX_NICE);
 	test_object_put(&objects[0]);
 	ran = current->se.sum_exec_runtime;
-	tail();
+	if (!busy)
+		msleep(tail_ms);
+	while (time_before(jiffies, end))
+		barrier();
 	ran = current->se.sum_exec_runtime - ran;
 	pr_info("thread returns, ran for %llu ms\n", div_u64(ran, NSEC_PER_MSEC));
 
@@ -152,6 +164,8 @@ static void drop(void)
 					     "test_drain_tail/%u");
 	if (!IS_ERR(task))
 		wake_up_process(task);
+	else if (busy)
+		put_when_busy();
 	else if (tail_ms)
 		queue_work_on(cpumask_last(cpu_online_mask), system_percpu_wq, &tail_work);
 	else if (timer_ms)
