@@ -10,7 +10,7 @@
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables: KERNEL_SRC= or KERNEL_TARBALL= (the base), DRAIN_CACHE= (downloads and objects),"
-	@echo "  DRAIN_GUESTS= (at once), DRAIN_JOBS=, DRAIN_ACCEL=tcg|kvm|auto (see tools/drain/boot -h)"
+	@echo "  DRAIN_GUESTS= (guests at once), DRAIN_JOBS= (compilers at once), DRAIN_ACCEL=tcg|kvm|auto (see tools/drain/boot -h)"
 
 .PHONY: setup
 setup: ## install missing tools and fetch the base kernel
@@ -54,7 +54,7 @@ matrix: worktree ## the selftests with vgem, vkms and drivers that QEMU has a de
 	@tools/drain/matrix
 
 .PHONY: stacks
-stacks: worktree ## stacks that cannot be read: x86 with frame pointers, arm64, BPF programs
+stacks: worktree ## stacks that cannot be read: x86 with frame pointers, arm64, BPF programs (50 minutes when cold)
 	@tools/drain/setup --stacks
 	@tools/drain/stacks
 
@@ -67,7 +67,7 @@ kasan: setup tree ## KUnit under QEMU with KASAN and lockdep (15 minutes when co
 	@tools/drain/check kasan
 
 .PHONY: kcsan
-kcsan: setup tree ## KUnit under QEMU with KCSAN (15 minutes when cold)
+kcsan: setup tree ## KUnit and selftests under QEMU with KCSAN (not timed)
 	@tools/drain/check kcsan
 
 .PHONY: steps

@@ -59,7 +59,7 @@ need()
 	local c
 
 	for c; do
-		have "$c" || die "$c is not installed" "make setup installs what is missing"
+		have "$c" || die "$c is not installed" "make setup installs what is missing (tools/drain/setup -h: --docs, --stacks, --cross)"
 	done
 }
 
