@@ -65,7 +65,7 @@ objects_of_two_subsystems() {
 }
 
 # after FIRST SECOND: in the log
-after() { messages | awk -v first="$1" -v second="$2" 'index($0, first) { on = 1 } on' | grep -q "$2"; }
+after() { messages | awk -v first="$1" 'index($0, first) { on = 1 } on' | grep -q "$2"; }
 
 worker_asleep_in_the_text() {
 	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
