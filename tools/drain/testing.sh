@@ -7,11 +7,11 @@
 results=$BUILD/results/check
 results_n=0
 
-# result RESULT TEXT: one line of KTAP
+# result RESULT TEXT [REASON]: one line of KTAP; with a reason, it was skipped
 result()
 {
 	results_n=$((results_n + 1))
-	echo "$1 $results_n ${2//#/}" >&3
+	echo "$1 $results_n ${2//#/}${3+ # SKIP $3}" >&3
 }
 
 ok()
@@ -28,8 +28,7 @@ not_ok()
 # skipped TEXT REASON
 skipped()
 {
-	results_n=$((results_n + 1))
-	echo "ok $results_n ${1//#/} # SKIP $2" >&3
+	result ok "$1" "$2"
 }
 
 # try TEXT LOG CMD...: one result; on failure the end of what it printed.
@@ -60,6 +59,20 @@ silent()
 files()
 {
 	kgit -C "$LINUX" diff --name-only --diff-filter=d base drain -- "$@"
+}
+
+# touched_objects: sets objs to those in the builder tree that the series touches; a failure
+# if these are too few to be true
+touched_objects()
+{
+	local f
+
+	objs=()
+	while read -r f; do
+		[ ! -f "$OBJ/${f%.c}.o" ] || objs+=("${f%.c}.o")
+	done < <(files '*.c')
+	[ ${#objs[@]} -ge 5 ] || not_ok "the series touches more than ${#objs[@]} objects"
+	[ ${#objs[@]} -ge 5 ]
 }
 
 # turn N: a number below N, another one for each commit of this repository
