@@ -44,14 +44,12 @@ struct module_gate {
 	unsigned int report;
 	/* Before the next look, in jiffies */
 	long pause;
-	/* The task that is looked at, and what the last look found */
+	/* The task that is looked at, and whether it was seen inside without a doubt */
 	struct task_struct *task;
-	const char *found;
+	bool inside;
 	/* The functions elsewhere that replace functions of the module */
 	struct klp_range *ranges;
 	unsigned int nr_ranges;
-	/* Whether these have changed since the walk began */
-	bool replaced;
 };
 
 static void gate_begin(struct module_gate *gate, const char *what)
@@ -74,7 +72,8 @@ static void gate_report(struct module_gate *gate)
 		task_pid_nr(current), secs, gate->what, module_name(gate->mod));
 	if (!gate->task)
 		return;
-	pr_warn("%s:%d %s\n", gate->task->comm, task_pid_nr(gate->task), gate->found);
+	pr_warn("%s:%d %s in its text\n", gate->task->comm, task_pid_nr(gate->task),
+		gate->inside ? "is" : "may be");
 	sched_show_task(gate->task);
 }
 
@@ -90,11 +89,10 @@ static int gate_pause(struct module_gate *gate)
 
 	gate_report(gate);
 
-	/* The freezer of cgroup v2 must not wait for this task. */
+	/* The freezer of cgroup v2 must not wait for this task, until module_drain_gate() ends. */
 	cgroup_enter_frozen();
 	set_current_state(TASK_IDLE | TASK_FREEZABLE);
 	schedule_timeout(gate->pause);
-	cgroup_leave_frozen(false);
 	gate->pause = min(2 * gate->pause, GATE_PAUSE_MAX);
 
 	return 0;
@@ -201,7 +199,7 @@ static bool gate_look_entry(void *data, unsigned long addr)
 		return false;
 	if (!gate_text_contains(gate, addr))
 		return true;
-	gate->found = "is in its text";
+	gate->inside = true;
 
 	return false;
 }
@@ -232,9 +230,8 @@ static bool gate_word_is_inside(struct module_gate *gate, unsigned long word)
 			return true;
 	}
 #endif
-	/* A slot of kprobes may have a copy of the module's instructions. */
-	return gate_text_contains(gate, word) ||
-	       is_kprobe_insn_slot(word) || is_kprobe_optinsn_slot(word);
+	/* An optimised kprobe may have a copy of the module's instructions. */
+	return gate_text_contains(gate, word) || is_kprobe_optinsn_slot(word);
 }
 
 /* Return addresses that tracers keep, and have replaced on the stack */
@@ -293,10 +290,8 @@ static int gate_scan(struct module_gate *gate, struct task_struct *task)
 		return -EINVAL;
 
 	for (; word < top; word++) {
-		if (gate_word_is_inside(gate, READ_ONCE_NOCHECK(*word))) {
-			gate->found = "may be in its text";
+		if (gate_word_is_inside(gate, READ_ONCE_NOCHECK(*word)))
 			return -EINVAL;
-		}
 	}
 
 	return 0;
@@ -311,25 +306,19 @@ static int gate_look(struct task_struct *task, void *data)
 	struct module_gate *gate = data;
 	int ret;
 
+	gate->inside = false;
 	/* A dead task does not return. It may have oopsed inside. */
 	if (READ_ONCE(task->__state) == TASK_DEAD)
 		return 0;
-	if (task_curr(task)) {
-		gate->found = "is running";
+	if (task_curr(task))
 		return -EBUSY;
-	}
 
-	gate->found = NULL;
 	ret = arch_stack_walk_reliable(gate_look_entry, gate, task);
-	if (ret && !gate->found) {
-		gate->found = "has a stack that cannot be read";
+	if (ret && !gate->inside)
 		ret = gate_scan(gate, task);
-	}
 	/* Frame pointers skip a function whose return is being traced right now. */
-	if (!ret && gate_traced_inside(gate, task)) {
-		gate->found = "may be in its text";
+	if (!ret && gate_traced_inside(gate, task))
 		ret = -EINVAL;
-	}
 
 	return ret;
 }
@@ -346,18 +335,12 @@ static int gate_look_stopped(void *data)
 	return task_call_func(gate->task, gate_look, gate);
 }
 
-static void gate_find_replacements(struct module_gate *gate)
-{
-	gate->replaced |= klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges);
-}
-
 /* Wait until the task was seen outside. It may never have been inside. */
 static int gate_wait_task(struct module_gate *gate)
 {
 	struct task_struct *task = gate->task;
 	int ret;
 
-	gate->pause = 1;
 	for (;;) {
 		/* A task without a stack has returned from its last function. */
 		if (!try_get_task_stack(task))
@@ -374,7 +357,6 @@ static int gate_wait_task(struct module_gate *gate)
 		ret = gate_pause(gate);
 		if (ret)
 			return ret;
-		gate_find_replacements(gate);
 	}
 }
 
@@ -415,12 +397,10 @@ static int gate_wait_text(struct module_gate *gate)
 	int ret;
 
 	gate_begin(gate, "to free the text of");
-	gate_find_replacements(gate);
+	/* Livepatches may come and go until all tasks were seen with what there is of them. */
 	do {
-		gate->replaced = false;
 		ret = gate_walk(gate);
-		gate_find_replacements(gate);
-	} while (!ret && gate->replaced);
+	} while (!ret && klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges));
 	kfree(gate->ranges);
 
 	return ret;

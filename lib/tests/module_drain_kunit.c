@@ -9,14 +9,20 @@
 #include <linux/delay.h>
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
+#include <linux/llist.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/swait.h>
 
 /* How long a waiter that must not return is watched, once it waits */
 #define STILL_WAITING_MS	20
 /* How long a waiter that must wait, or return, may take to get there */
 #define DEADLINE_MS		20000
+/* How long two tasks race, and how often at least */
+#define RACE_MS			2000
+#define RACE_ROUNDS		200
 
 struct waiter {
 	struct module_drain *drain;
@@ -172,6 +178,7 @@ static void module_drain_test_late_get(struct kunit *test)
 
 	ctx->drain.flags = 0;
 	KUNIT_EXPECT_FALSE(test, get_object(test));
+	KUNIT_EXPECT_EQ(test, module_drain_count(&ctx->drain), 0);
 }
 
 static void module_drain_test_get_fails_during_wait(struct kunit *test)
@@ -368,6 +375,97 @@ static void module_drain_test_last_put_from_softirq(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, timer_put->in_softirq);
 }
 
+struct adder {
+	struct module *module;
+	/* What the test adds, and what the task of the adder does */
+	struct module_drain drains[2];
+	struct module_drain *added;
+	/* The last round that has begun, and the last one that is over */
+	unsigned int begin;
+	unsigned int end;
+};
+
+static int adder_fn(void *data)
+{
+	struct adder *adder = data;
+
+	while (!kthread_should_stop()) {
+		/* Sees what the test has set up */
+		if (smp_load_acquire(&adder->begin) == adder->end) {
+			cpu_relax();
+			cond_resched();
+			continue;
+		}
+		adder->added = module_drain_add(&adder->drains[1], adder->module, &ops);
+		/* The test sees what was added. */
+		smp_store_release(&adder->end, adder->end + 1);
+	}
+
+	return 0;
+}
+
+/* As soon as it can be found */
+static struct module_drain *find_added(struct adder *adder)
+{
+	struct module_drain *drain;
+	bool over;
+
+	do {
+		cpu_relax();
+		cond_resched();
+		/* If so, it must be there. */
+		over = smp_load_acquire(&adder->end) == adder->begin;
+		drain = module_drain_find(adder->module, &ops);
+	} while (!drain && !over);
+
+	return drain;
+}
+
+/* There is one drain, no matter who is first, and who finds it can use it. */
+static void module_drain_test_add_race(struct kunit *test)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(RACE_MS);
+	struct module_drain_test *ctx = test->priv;
+	bool same = true, usable = true;
+	struct module_drain *drain;
+	struct task_struct *task;
+	unsigned int round = 0;
+	struct adder *adder;
+
+	adder = kunit_kzalloc(test, sizeof(*adder), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, adder);
+	adder->module = &ctx->module;
+	task = kthread_run(adder_fn, adder, "module_drain_test");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+
+	while (same && usable && (round < RACE_ROUNDS || time_before(jiffies, deadline))) {
+		init_llist_head(&ctx->module.drains);
+		memset(adder->drains, 0xff, sizeof(adder->drains));
+		round++;
+		/* All is set up. */
+		smp_store_release(&adder->begin, round);
+
+		if (round % 2) {
+			drain = module_drain_add(&adder->drains[0], &ctx->module, &ops);
+		} else {
+			drain = find_added(adder);
+			/* The list of waiters is set up last. 0xff is not empty. */
+			usable = drain && !swait_active(&drain->drained.wait);
+		}
+
+		/* Sees what was added */
+		while (smp_load_acquire(&adder->end) != round) {
+			cpu_relax();
+			cond_resched();
+		}
+		same = drain == adder->added;
+	}
+	kthread_stop(task);
+
+	KUNIT_EXPECT_TRUE(test, same);
+	KUNIT_EXPECT_TRUE(test, usable);
+}
+
 static int module_drain_test_init(struct kunit *test)
 {
 	struct module_drain_test *ctx;
@@ -424,6 +522,7 @@ static struct kunit_case module_drain_test_cases[] = {
 	KUNIT_CASE(module_drain_test_count),
 	KUNIT_CASE_SLOW(module_drain_test_reports),
 	KUNIT_CASE(module_drain_test_last_put_from_softirq),
+	KUNIT_CASE_SLOW(module_drain_test_add_race),
 	{}
 };
 

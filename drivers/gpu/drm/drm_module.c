@@ -105,9 +105,25 @@ static struct lockdep_map drm_drain_release_map =
 	STATIC_LOCKDEP_MAP_INIT("drm_dev_release", &drm_drain_release_map);
 #endif
 
+/* The task that releases the device; without one, reports may look into the device. */
+static struct task_struct *drm_drain_releaser(struct drm_device *dev)
+{
+	lockdep_assert_held(&drm_drain_lock);
+
+	return dev->managed.releaser;
+}
+
+static void drm_drain_set_releaser(struct drm_device *dev)
+{
+	lockdep_assert_held(&drm_drain_lock);
+
+	dev->managed.releaser = get_task_struct(current);
+}
+
 static void drm_drain_report(struct module_drain *base)
 {
 	struct drm_drain *drain = container_of(base, struct drm_drain, base);
+	struct task_struct *releaser;
 	struct drm_device *dev;
 	int n = 0;
 
@@ -119,9 +135,10 @@ static void drm_drain_report(struct module_drain *base)
 				module_drain_count(base) - DRM_DRAIN_REPORT_MAX);
 			break;
 		}
-		if (dev->managed.releaser) {
+		releaser = drm_drain_releaser(dev);
+		if (releaser) {
 			pr_warn("  a device is being released by %s:%d\n",
-				dev->managed.releaser->comm, task_pid_nr(dev->managed.releaser));
+				releaser->comm, task_pid_nr(releaser));
 			continue;
 		}
 		pr_warn("  %s: %u references%s\n", dev_name(dev->dev),
@@ -160,6 +177,8 @@ static void drm_drain_check_fops(struct drm_drain *drain, struct drm_device *dev
 {
 	const struct file_operations *fops = dev->driver->fops;
 	struct module *owner = drain->base.mod;
+
+	lockdep_assert_held(&drm_drain_lock);
 
 	if (!fops || fops->owner == owner)
 		return;
@@ -222,7 +241,7 @@ void drm_drain_begin_release(struct drm_device *dev)
 		return;
 
 	scoped_guard(mutex, &drm_drain_lock)
-		dev->managed.releaser = get_task_struct(current);
+		drm_drain_set_releaser(dev);
 	lock_map_acquire_read(&drm_drain_release_map);
 }
 
@@ -259,7 +278,7 @@ static bool drm_drain_is_releaser(struct drm_drain *drain)
 	guard(mutex)(&drm_drain_lock);
 
 	list_for_each_entry(dev, &drain->devices, managed.link) {
-		if (dev->managed.releaser == current)
+		if (drm_drain_releaser(dev) == current)
 			return true;
 	}
 

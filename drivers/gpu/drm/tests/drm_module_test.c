@@ -5,6 +5,7 @@
 #include <drm/drm_managed.h>
 #include <drm/drm_module.h>
 
+#include <kunit/device.h>
 #include <kunit/resource.h>
 #include <kunit/test.h>
 
@@ -18,6 +19,8 @@
 #include <linux/llist.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
+#include <linux/refcount.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -26,6 +29,10 @@
 #define STILL_DRAINING_MS	20
 /* How long a drain may take to wait, or to end */
 #define DEADLINE_MS		20000
+/* How long two tasks race, and how often at least */
+#define RACE_MS			2000
+#define RACE_ROUNDS		100
+#define RACE_DEVICES		10
 
 /* A module that has nothing but a name, and a driver which belongs to it */
 struct mock_module {
@@ -71,11 +78,11 @@ static void mock_release(struct drm_device *drm)
 	mock->released++;
 }
 
-static struct drm_device *mock_device(struct mock_module *mock)
+static struct drm_device *mock_device_of(struct mock_module *mock, const struct drm_driver *driver)
 {
 	struct drm_device *drm;
 
-	drm = __drm_dev_alloc(mock->parent, &mock->driver, sizeof(struct drm_device), 0);
+	drm = __drm_dev_alloc(mock->parent, driver, sizeof(struct drm_device), 0);
 	for (int i = 0; !IS_ERR(drm) && i < ARRAY_SIZE(mock->devices); i++) {
 		if (!mock->devices[i]) {
 			mock->devices[i] = drm;
@@ -84,6 +91,11 @@ static struct drm_device *mock_device(struct mock_module *mock)
 	}
 
 	return drm;
+}
+
+static struct drm_device *mock_device(struct mock_module *mock)
+{
+	return mock_device_of(mock, &mock->driver);
 }
 
 /* To be called before the last reference goes */
@@ -172,6 +184,8 @@ static void drm_test_module_drain_builtin(struct kunit *test)
 	mock_set_owner(mock, NULL);
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+
+	KUNIT_EXPECT_PTR_EQ(test, drm_dev_fops(drm), mock->driver.fops);
 
 	drm_module_drain(NULL);
 	KUNIT_EXPECT_FALSE(test, refuses_devices(mock));
@@ -421,6 +435,7 @@ static void drm_test_module_no_fops(struct kunit *test)
 	mock->driver.fops = NULL;
 	drm = mock_device(mock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+	KUNIT_EXPECT_PTR_EQ(test, drm_dev_owner(drm), module_drain_owner(drm_dev_put));
 
 	mock_put(mock, drm);
 	KUNIT_EXPECT_EQ(test, mock->released, 1);
@@ -530,6 +545,61 @@ static void drm_test_module_owner(struct kunit *test)
 	mock_put(mock, drm);
 }
 
+/* The device counts for this test, and there is one copy of file operations at most. */
+static void drm_test_module_static_fops(struct kunit *test)
+{
+	static const struct file_operations ownerless[] = {
+		{ .llseek = noop_llseek },
+		{ .llseek = default_llseek },
+	};
+	static struct file_operations owned;
+	static struct drm_driver driver = {
+		.driver_features = DRIVER_MODESET,
+	};
+	struct mock_module *mock = test->priv;
+	const struct file_operations *copy;
+	struct drm_device *drm[2];
+
+	if (!module_drain_owner(&driver))
+		kunit_skip(test, "static data belongs to no module");
+
+	owned.owner = &mock->module;
+	driver.fops = &owned;
+	drm[0] = mock_device_of(mock, &driver);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm[0]);
+	KUNIT_EXPECT_PTR_EQ(test, drm_dev_fops(drm[0]), &owned);
+	KUNIT_EXPECT_PTR_EQ(test, drm_dev_owner(drm[0]), &mock->module);
+	mock_put(mock, drm[0]);
+
+	for (int i = 0; i < ARRAY_SIZE(drm); i++) {
+		driver.fops = &ownerless[i];
+		drm[i] = mock_device_of(mock, &driver);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm[i]);
+	}
+
+	copy = drm_dev_fops(drm[0]);
+	KUNIT_EXPECT_PTR_EQ(test, copy->owner, THIS_MODULE);
+	KUNIT_EXPECT_PTR_EQ(test, copy->llseek, ownerless[0].llseek);
+	KUNIT_EXPECT_PTR_EQ(test, drm_dev_fops(drm[1]), &ownerless[1]);
+
+	for (int i = 0; i < ARRAY_SIZE(drm); i++)
+		mock_put(mock, drm[i]);
+}
+
+static void drm_test_module_release_keeps_no_task(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct drm_device *drm;
+	unsigned int refs;
+
+	drm = mock_device(mock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, drm);
+
+	refs = refcount_read(&current->usage);
+	mock_put(mock, drm);
+	KUNIT_EXPECT_EQ(test, refcount_read(&current->usage), refs);
+}
+
 /* This would wait for itself. */
 static void drain_self_fn(struct drm_device *drm, void *data)
 {
@@ -568,6 +638,112 @@ static void drm_test_module_drain_from_deferred_release(struct kunit *test)
 	start_drain(mock);
 	KUNIT_ASSERT_TRUE(test, drained(mock));
 	KUNIT_EXPECT_EQ(test, mock->released_when_drained, 1);
+}
+
+struct racer {
+	/* Its driver is the test's, as far as owners go. */
+	struct mock_module mock;
+	void (*fn)(struct mock_module *mock);
+	/* The last round that has begun, and the last one that is over */
+	unsigned int begin;
+	unsigned int end;
+};
+
+static int racer_fn(void *data)
+{
+	struct racer *racer = data;
+
+	while (!kthread_should_stop()) {
+		/* Sees the module as the last round has left it */
+		if (smp_load_acquire(&racer->begin) == racer->end) {
+			cpu_relax();
+			cond_resched();
+			continue;
+		}
+		racer->fn(&racer->mock);
+		/* Is done with the module */
+		smp_store_release(&racer->end, racer->end + 1);
+	}
+
+	return 0;
+}
+
+/* Two tasks do the same at the same moment, to a module that is new in each round. */
+static void race(struct kunit *test, struct racer *racer)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(RACE_MS);
+	struct mock_module *mock = test->priv;
+	struct task_struct *task;
+	unsigned int round = 0;
+
+	racer->mock.driver = mock->driver;
+	racer->mock.parent = kunit_device_register(test, "drm-module-test-racer");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, racer->mock.parent);
+	task = kthread_run(racer_fn, racer, "drm_module_test");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+
+	while (round < RACE_ROUNDS || time_before(jiffies, deadline)) {
+		round++;
+		/* The module is new. */
+		smp_store_release(&racer->begin, round);
+
+		/* Mostly, come when the other one has just added its drain. */
+		while (round % 4 && llist_empty(&mock->module.drains) &&
+		       READ_ONCE(racer->end) != round) {
+			cpu_relax();
+			cond_resched();
+		}
+		racer->fn(mock);
+
+		/* The other one is done with the module. */
+		while (smp_load_acquire(&racer->end) != round) {
+			cpu_relax();
+			cond_resched();
+		}
+		mock_going(&mock->module);
+	}
+	kthread_stop(task);
+}
+
+static void race_devices(struct mock_module *mock)
+{
+	struct drm_device *drm;
+
+	for (int i = 0; i < RACE_DEVICES; i++) {
+		drm = mock_device(mock);
+		if (!IS_ERR(drm))
+			mock_put(mock, drm);
+	}
+}
+
+static void drm_test_module_first_devices_at_once(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct racer *racer;
+
+	racer = kunit_kzalloc(test, sizeof(*racer), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, racer);
+	racer->fn = race_devices;
+
+	race(test, racer);
+	KUNIT_EXPECT_EQ(test, mock->released, RACE_DEVICES * racer->end);
+	KUNIT_EXPECT_EQ(test, racer->mock.released, RACE_DEVICES * racer->end);
+}
+
+static void race_drain(struct mock_module *mock)
+{
+	drm_module_drain(mock->driver.fops->owner);
+}
+
+static void drm_test_module_first_drains_at_once(struct kunit *test)
+{
+	struct racer *racer;
+
+	racer = kunit_kzalloc(test, sizeof(*racer), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, racer);
+	racer->fn = race_drain;
+
+	race(test, racer);
 }
 
 static int drm_module_test_init(struct kunit *test)
@@ -630,8 +806,12 @@ static struct kunit_case drm_module_tests[] = {
 	KUNIT_CASE(drm_test_module_put_deferred_from_hardirq),
 	KUNIT_CASE(drm_test_module_drain_live_module),
 	KUNIT_CASE(drm_test_module_owner),
+	KUNIT_CASE(drm_test_module_static_fops),
+	KUNIT_CASE(drm_test_module_release_keeps_no_task),
 	KUNIT_CASE(drm_test_module_drain_from_release),
 	KUNIT_CASE(drm_test_module_drain_from_deferred_release),
+	KUNIT_CASE_SLOW(drm_test_module_first_devices_at_once),
+	KUNIT_CASE_SLOW(drm_test_module_first_drains_at_once),
 	{}
 };
 

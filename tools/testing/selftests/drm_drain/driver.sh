@@ -23,6 +23,28 @@ slow_release() {
 	reload "$1"
 }
 
+# A report leaves a device alone that is being released.
+slow_release_reported() {
+	load "$1" worker_ms=0 release_ms=12000
+	takes 12000 "$1"
+	logged '\[drm\]   a device is being released by kworker' || fail "there is no report"
+	logged 'references' && fail "the report has looked into the device"
+	logged 'do not pin it' && fail "the driver's files pin it"
+	reload "$1"
+}
+
+# A report has an end.
+many_devices() {
+	load "$1" devices=12 worker_ms=11000
+	takes 11000 "$1"
+	messages | grep '\[drm\]   ' >"$tmp/report"
+	[ "$(grep -c 'drm_drain\.[0-9]*: .*references' "$tmp/report")" -eq 10 ] ||
+		fail "the report does not name 10 devices"
+	[ "$(tail -n 1 "$tmp/report" | sed 's/.*\] *//')" = "and 2 more" ] ||
+		fail "the report does not say how many more there are"
+	reload "$1"
+}
+
 # A worker drops the last reference, and has still to leave the driver's code.
 worker_with_a_busy_tail() {
 	load "$1" worker_ms=200 tail_ms=500
@@ -42,14 +64,23 @@ worker_with_a_sleeping_tail() {
 # The worker's function has been replaced, so the worker is in another module.
 worker_in_a_livepatch() {
 	[ -f test_modules/drm_drain_livepatch.ko ] || skip "no CONFIG_LIVEPATCH"
-	load "$1" worker_ms=200 tail_ms=500
+	load "$1" worker_ms=200 tail_ms=6000
 	need insert drm_drain_livepatch
 	for _ in $(seq 100); do
 		[ "$(cat /sys/kernel/livepatch/drm_drain_livepatch/transition)" != 0 ] || break
 		sleep 0.1
 	done
-	takes 700 "$1"
-	logged 'worker returns, had to sleep for 500 ms' || fail "the worker has not returned"
+	start=$(now_ms)
+	rmmod "$1" &
+	rmmod_pid=$!
+	waits $rmmod_pid "$1"
+	# This is nothing to another driver.
+	need modprobe vgem
+	need rmmod vgem
+	logged 'worker returns' && fail "vgem has waited for the worker"
+	finishes $rmmod_pid "$1"
+	[ $(($(now_ms) - start)) -ge 6190 ] || fail "rmmod did not wait"
+	logged 'worker returns, had to sleep for 6000 ms' || fail "the worker has not returned"
 	echo 0 >/sys/kernel/livepatch/drm_drain_livepatch/enabled
 	for _ in $(seq 100); do
 		rmmod drm_drain_livepatch 2>/dev/null && break
@@ -264,9 +295,10 @@ outlived() {
 outlived_by_a_va_space() { outlived; }
 outlived_by_a_va_space_put_in_a_timer() { outlived put_atomic=1; }
 
-run drm_drain_driver slow_release worker_with_a_busy_tail worker_with_a_sleeping_tail \
-	worker_in_a_livepatch thread_stopped_last without_drain failed_init \
-	failed_init_with_a_file_open without_file_operations \
+run drm_drain_driver slow_release slow_release_reported many_devices \
+	worker_with_a_busy_tail worker_with_a_sleeping_tail worker_in_a_livepatch \
+	thread_stopped_last without_drain failed_init failed_init_with_a_file_open \
+	without_file_operations \
 	file_operations_without_owner file_operations_of_another_module \
 	failed_allocations outlived_by_a_va_space outlived_by_a_va_space_put_in_a_timer \
 	forced_with_a_file_open killed_after_exit

@@ -22,13 +22,16 @@
  *   fence    keep a fence on a buffer (of vgem), its sync_file, and the file
  *   open     keep the file of anything else
  *   devmem   write to NODE where 64 KiB of memory are, which the device takes
+ *   asleep   sleep in poll() with many times the address NODE in what it has copied
+ *   running  read from /dev/urandom with the address NODE in registers
+ *   copying  read from itself, which takes long, with the address NODE in what it has copied
  *
- * The commands from file on leave a process behind that keeps what it was told to
- * until it gets SIGTERM, and print its pid. The process uses it a last time then, and
- * writes a warning to the kernel's log if that fails. With -d, there is no such
- * process: the command itself calls delete_module(), wants that to be refused, uses
- * what it has once more, and ends. With -x, it becomes rmmod, which inherits all the
- * files.
+ * The last three end with SIGTERM. The others from file on leave a process behind that
+ * keeps what it was told to until it gets SIGTERM, and print its pid. The process uses
+ * it a last time then, and writes a warning to the kernel's log if that fails. With -d,
+ * there is no such process: the command itself calls delete_module(), wants that to be
+ * refused, uses what it has once more, and ends. With -x, it becomes rmmod, which
+ * inherits all the files.
  *
  * Exit status 4 says that the device does not have what is needed.
  */
@@ -36,6 +39,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +48,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -880,6 +885,54 @@ static void do_devmem(const char *param)
 	}
 }
 
+/* A negative descriptor is ignored, like the upper half of most addresses in the kernel. */
+static void do_asleep(unsigned long addr)
+{
+	struct pollfd fds[64];
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(fds); i++)
+		memcpy(&fds[i], &addr, sizeof(addr));
+	poll(fds, ARRAY_LEN(fds), -1);
+}
+
+static void do_running(unsigned long addr)
+{
+	static char buf[1 << 20];
+	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+
+	while (syscall(SYS_read, fd, buf, sizeof(buf), addr, addr, addr) > 0)
+		;
+}
+
+/* The kernel has up to 8 vectors on its stack, and does not look at what is after the first. */
+static void do_copying(unsigned long addr)
+{
+	static char buf[1 << 20];
+	struct iovec local[1024], remote[8];
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(local); i++)
+		local[i] = (struct iovec){ buf, sizeof(buf) };
+	for (i = 0; i < ARRAY_LEN(remote); i++)
+		remote[i] = (struct iovec){ (void *)addr, 0 };
+	remote[0].iov_len = sizeof(buf) * ARRAY_LEN(local);
+	remote[0].iov_base = mmap(NULL, remote[0].iov_len, PROT_READ,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	while (process_vm_readv(getpid(), local, ARRAY_LEN(local), remote, ARRAY_LEN(remote), 0) > 0)
+		;
+}
+
+static const struct {
+	const char *name;
+	void (*run)(unsigned long addr);
+} addr_commands[] = {
+	{ "asleep", do_asleep },
+	{ "running", do_running },
+	{ "copying", do_copying },
+};
+
 int main(int argc, char **argv)
 {
 	unsigned int i;
@@ -913,6 +966,12 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[0], "devmem")) {
 		do_devmem(argv[1]);
 		return 0;
+	}
+	for (i = 0; i < ARRAY_LEN(addr_commands); i++) {
+		if (!strcmp(argv[0], addr_commands[i].name)) {
+			addr_commands[i].run(strtoul(argv[1], NULL, 0));
+			return KSFT_FAIL;
+		}
 	}
 	for (i = 0; i < ARRAY_LEN(commands); i++) {
 		if (!strcmp(argv[0], commands[i].name)) {

@@ -200,7 +200,8 @@ not_dropped() {
 	grep -q '^State:.*I (idle)' /proc/$rmmod_pid/status || fail "rmmod has ended"
 	logged "has waited for 10 s until the DRM devices of module $1 are released" ||
 		fail "no report after 10 s"
-	logged "\\[drm\\]   $(basename "$parent"): .*references" ||
+	messages | grep -A 1 'has waited for 10 s' |
+		grep -q "\\[drm\\]   $(basename "$parent"): .*references" ||
 		fail "the report does not name the device"
 	# CONFIG_DRM_DEBUG_DEVICE_REFS
 	if grep -qw drm_dev_refs_print /proc/kallsyms; then

@@ -22,6 +22,9 @@ SPLAT=${SPLAT%|Call Trace}
 # What the tail sleeps in: the first or, when it waits for user memory, the other one
 HOOKED='schedule_timeout_idle strndup_user'
 
+# address DRIVER SECTION: somewhere inside
+address() { printf '%#x\n' $(($(cat "/sys/module/$1/sections/$2") + 8)); }
+
 unhook() {
 	echo nop >$TRACING/current_tracer
 	echo >$TRACING/set_ftrace_filter
@@ -143,7 +146,11 @@ faulting() {
 	logged 'worker returns' || fail "the worker has not returned"
 }
 
-tail_asleep() { stays_and_leaves "$1" - 1; }
+tail_asleep() {
+	stays_and_leaves "$1" - 1
+	messages | grep -A 1 'has waited for 10 s' | grep -q 'kworker/.* is in its text' ||
+		fail "the report does not say so"
+}
 tail_asleep_below_a_kretprobe() { stays_and_leaves "$1" kretprobe 1; }
 tail_asleep_below_a_bpf_trampoline() { stays_and_leaves "$1" bpf 1; }
 tail_asleep_below_the_graph_tracer() { stays_and_leaves "$1" function_graph 1; }
@@ -152,9 +159,18 @@ tail_asleep_below_the_graph_tracer() { stays_and_leaves "$1" function_graph 1; }
 tail_running_below_a_kretprobe() {
 	HOOKED=get_random_bytes
 	stays_and_leaves "$1" kretprobe 0
+	logged 'kworker/.* may be in its text' || fail "the report does not say so"
 }
 
 tail_running_further_below_a_kretprobe() {
+	HOOKED=chacha_block_generic
+	stays_and_leaves "$1" kretprobe 0
+}
+
+# Only the graph tracer knows who has called what the driver calls.
+tail_running_below_both() {
+	HOOKED=get_random_bytes
+	hook function_graph
 	HOOKED=chacha_block_generic
 	stays_and_leaves "$1" kretprobe 0
 }
@@ -186,31 +202,86 @@ parameter_in_a_fault() {
 	logged 'drm_drain_fault:[0-9]* .* in its text' || fail "the report does not name the task"
 }
 
-# A task that has nothing to do with the driver, and does not sleep
+# runs COMMAND ADDRESS: a task that has nothing to do with the driver, and does not sleep,
+# below a kretprobe
+runs() {
+	./drm_drain_user "$1" "$2" &
+	runner=$!
+	# shellcheck disable=SC2064
+	trap "kill $runner; unhook" EXIT
+	for _ in $(seq 600); do
+		! grep -q "drm_drain_$HOOKED" $TRACING/trace || break
+		sleep 0.1
+	done
+	grep -q "drm_drain_$HOOKED" $TRACING/trace || fail "nothing returns to the kretprobe"
+}
+
 runner_below_a_kretprobe() {
 	reliable_stacks
 	HOOKED=urandom_read_iter
 	hook kretprobe
-	dd if=/dev/urandom of=/dev/null bs=4M 2>/dev/null &
-	runner=$!
-	# shellcheck disable=SC2064
-	trap "kill $runner; unhook" EXIT
-	for _ in $(seq 100); do
-		! grep -q drm_drain_urandom_read_iter $TRACING/trace || break
-		sleep 0.1
-	done
-	grep -q drm_drain_urandom_read_iter $TRACING/trace ||
-		fail "nothing returns to the kretprobe"
 	load "$1"
+	runs running "$(address "$1" .text)"
 	unload "$1"
 	[ -d /proc/$runner ] || fail "nothing runs anymore"
 	logged 'has waited for' && fail "a wait was reported"
 	reload "$1"
 }
 
+# It has a higher number than the task that is in the text for a while.
+runner_after_a_tail() {
+	reliable_stacks
+	HOOKED=urandom_read_iter
+	hook kretprobe
+	load "$1" worker_ms=0 tail_ms=5000 tail_sleeps=1
+	rmmod "$1" &
+	rmmod_pid=$!
+	waits $rmmod_pid "$1"
+	runs running "$(address "$1" .text)"
+	logged 'worker returns' && fail "the worker has returned too early"
+	for _ in $(seq 100); do
+		[ -d /proc/$rmmod_pid ] || break
+		sleep 0.1
+	done
+	[ ! -d /proc/$rmmod_pid ] || fail "rmmod does not return"
+	finishes $rmmod_pid "$1"
+	[ -d /proc/$runner ] || fail "nothing runs anymore"
+	reload "$1"
+}
+
+# What user space has given to poll() is on its stack, and does not matter.
+sleeper_with_addresses_of_text() {
+	load "$1"
+	./drm_drain_user asleep "$(address "$1" .text)" &
+	sleeper=$!
+	# shellcheck disable=SC2064
+	trap "kill $sleeper" EXIT
+	sleep 0.5
+	[ -d /proc/$sleeper ] || fail "nothing sleeps"
+	unload "$1"
+	logged 'has waited for' && fail "a wait was reported"
+	reload "$1"
+}
+
+# Nor does it where the stack cannot be read, if it is not in the text.
+runner_with_addresses_of_data() {
+	reliable_stacks
+	HOOKED=process_vm_rw
+	hook kretprobe
+	load "$1"
+	runs copying "$(address "$1" .data)"
+	start=$(now_ms)
+	unload "$1"
+	took=$(($(now_ms) - start))
+	[ $took -lt 3000 ] || fail "rmmod took $took ms"
+	reload "$1"
+}
+
 run drm_drain_driver tail_asleep tail_asleep_below_a_kretprobe \
 	tail_asleep_below_the_graph_tracer tail_asleep_below_a_bpf_trampoline \
 	tail_running_below_a_kretprobe tail_running_further_below_a_kretprobe \
-	tail_running_below_a_bpf_trampoline tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
+	tail_running_below_both tail_running_below_a_bpf_trampoline \
+	tail_in_a_fault tail_in_a_fault_below_a_kretprobe \
 	tail_in_a_fault_below_the_graph_tracer tail_in_a_fault_among_others parameter_in_a_fault \
-	runner_below_a_kretprobe
+	runner_below_a_kretprobe runner_after_a_tail sleeper_with_addresses_of_text \
+	runner_with_addresses_of_data

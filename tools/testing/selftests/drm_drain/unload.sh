@@ -11,6 +11,7 @@ idle() {
 	start=$(now_ms)
 	unload "$1"
 	say "took $(($(now_ms) - start)) ms"
+	logged 'do not pin it' && fail "files pin it"
 	reload "$1"
 }
 

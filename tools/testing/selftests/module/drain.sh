@@ -11,6 +11,7 @@ done
 
 USER=test_drain_user
 RMMOD=rmmod
+tracing=/sys/kernel/tracing
 last=$(sed 's/.*[-,]//' /sys/devices/system/cpu/online)
 
 fail() { echo "# FAIL: $*"; exit "$KSFT_FAIL"; }
@@ -20,9 +21,9 @@ messages() { dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 
 logged() { messages | grep -q -e "$@"; }
 insert() { insmod "test_modules/$USER.ko" "$@"; }
 
-# begins PID: rmmod, process PID, has come to its wait, or to its end
+# begins PID [MODULE]: rmmod, process PID, has come to its wait, or to its end
 begins() {
-	until unloading $USER || [ ! -d "/proc/$1" ]; do
+	until unloading "${2-$USER}" || [ ! -d "/proc/$1" ]; do
 		sleep 0.05
 	done
 }
@@ -60,7 +61,7 @@ waits_after_exit() {
 }
 
 objects_of_two_subsystems() {
-	insert both=1 wait=1 hold_ms=500 && takes 1000
+	insert both_ms=1000 wait=1 hold_ms=500 && takes 1000
 	logged "module $USER leaves 1 other objects behind" || fail "no hint in the log"
 }
 
@@ -108,14 +109,28 @@ thread_preempted_in_the_text() {
 	[ "$ran" -lt 500 ] || fail "the thread had the processor for $ran ms"
 }
 
-# A soft interrupt may be on no task's stack. This one is on another processor.
+# It is in a copy of its instructions that a kprobe runs in place of a breakpoint.
+thread_preempted_in_a_kprobe() {
+	[ "$(uname -m)" = x86_64 ] || exit "$KSFT_SKIP"
+	[ -d /sys/kernel/debug/kprobes ] || exit "$KSFT_SKIP"
+	compute
+	insert wait=1 thread=1 busy=1 probed=1 tail_ms=3000
+	list=/sys/kernel/debug/kprobes/list
+	for _ in $(seq 100); do
+		! grep -q 'test_drain_probed.*OPTIMIZED' $list || break
+		sleep 0.1
+	done
+	grep -q 'test_drain_probed.*OPTIMIZED' $list || fail "the kprobe is not optimised: $(cat $list)"
+	takes 3000
+	logged 'thread returns' || fail "the thread has not returned"
+}
+
+# A soft interrupt may be on no task's stack. This one is on another processor, which is idle.
 timer_in_the_text() {
 	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
-	compute
-	insert wait=1 hold_ms=200 timer_ms=500 callback_ms=2000
+	insert wait=1 hold_ms=1000 timer_ms=500
 	taskset 1 rmmod $USER || fail "rmmod failed"
 	logged 'timer returns' || fail "the timer has not returned"
-	logged 'callbacks return' || fail "the callbacks of the timer have not returned"
 }
 
 # Where something else is to run, not all are called at a time. That is where rmmod is not.
@@ -157,6 +172,55 @@ worker_among_processors() {
 	logged 'worker returns' || fail "the worker has not returned"
 }
 
+# A task that sleeps stays where it was when its processor goes.
+sleeper_of_a_processor_that_went() {
+	online=/sys/devices/system/cpu/cpu$last/online
+	[ -w "$online" ] || exit "$KSFT_SKIP"
+	taskset "$(printf %x $((1 << last)))" sleep 1000 &
+	other=$!
+	sleep 0.2
+	echo 0 >"$online" || fail "the processor does not go"
+	trap 'kill $other; wait; echo 1 >"$online"' EXIT
+	# shellcheck disable=SC2034
+	last=0
+	insert wait=1 tail_ms=500 && takes 500
+}
+
+# trace: there are events for functions
+trace() {
+	[ -e $tracing/trace ] || mount -t tracefs none $tracing 2>/dev/null
+	[ -e $tracing/kprobe_events ]
+}
+
+# probe EVENT...: until the test ends
+probe() {
+	for event; do
+		echo "$event" >>$tracing/kprobe_events || fail "no event $event"
+	done
+	trap 'echo 0 >$tracing/events/kprobes/enable; echo >$tracing/kprobe_events
+		[ -z "${other-}" ] || { kill $other; wait; }' EXIT
+	echo >$tracing/trace
+	echo 1 >$tracing/events/kprobes/enable || fail "no events"
+}
+
+# One that computes is first given the time to stop by itself.
+processors_are_stopped_last() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
+	trace || exit "$KSFT_SKIP"
+	compute
+	probe "p:test_drain_gate module_drain_gate" "p:test_drain_stop stop_one_cpu"
+	insert
+	taskset 1 rmmod $USER || fail "rmmod failed"
+	awk '$1 !~ /^rmmod-/ { next }
+		/test_drain_gate/ { gate = $0 }
+		/test_drain_stop/ && gate { print gate; print; exit }' $tracing/trace >/tmp/stopped
+	cat /tmp/stopped
+	sed 's/.* \([0-9]*\.[0-9]*\): .*/\1/' /tmp/stopped |
+		awk '{ time[NR] = $1 } END { exit !(NR == 2 && time[2] - time[1] > 0.09) }' ||
+		fail "no processor is stopped, or too early"
+}
+
 # It has left the module, and is in one that this used.
 holder_asleep_in_the_core() {
 	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
@@ -169,8 +233,8 @@ holder_asleep_in_the_core() {
 	[ "$returned" ] || fail "the holder has not returned"
 }
 
-# frozen PARAMETER...: the control group of rmmod is frozen while that waits
-frozen() {
+# in_group PARAMETER...: rmmod in a control group
+in_group() {
 	grep -qw cgroup2 /proc/filesystems || exit "$KSFT_SKIP"
 	group=$(mktemp -d)
 	mount -t cgroup2 none "$group" || fail "no control groups"
@@ -183,13 +247,22 @@ frozen() {
 	) &
 	pid=$!
 	begins $pid
-	sleep 0.2
+}
+
+freezes() {
 	echo 1 >"$group/drain/cgroup.freeze"
-	for _ in $(seq 20); do
+	for _ in $(seq "$1"); do
 		! grep -q 'frozen 1' "$group/drain/cgroup.events" || break
 		sleep 0.05
 	done
 	grep -q 'frozen 1' "$group/drain/cgroup.events" || fail "the control group does not freeze"
+}
+
+# frozen PARAMETER...: the control group of rmmod is frozen while that waits
+frozen() {
+	in_group "$@"
+	sleep 0.2
+	freezes 20
 	unloading $USER || fail "the module did not wait for so long"
 	echo 0 >"$group/drain/cgroup.freeze"
 	wait $pid || fail "rmmod failed"
@@ -203,13 +276,95 @@ frozen_at_the_text() {
 	frozen wait=1 tail_ms=4000
 }
 
+# The group freezes only when it has as many frozen tasks as tasks.
+nobody_counts_as_frozen() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	in_group wait=1 tail_ms=500
+	wait $pid || fail "rmmod failed"
+	sleep 100 &
+	pid=$!
+	trap 'kill -9 $pid; wait; echo 0 >"$group/drain/cgroup.freeze"
+		rmdir "$group/drain"; umount "$group"; rmdir "$group"' EXIT
+	echo $pid >"$group/drain/cgroup.procs"
+	freezes 100
+}
+
+# Whoever loads it again meanwhile is told so when the init function has failed.
 failed_init() {
+	cp "test_modules/$USER.ko" /tmp/again.ko
 	start=$(now_ms)
-	insert init_fails=1 hold_ms=500 2>/dev/null && fail "the module has loaded"
+	insert init_fails_ms=1000 hold_ms=2000 2>/dev/null &
+	pid=$!
+	sleep 0.5
+	insmod /tmp/again.ko 2>/dev/null && fail "the module could be loaded twice"
+	rm /tmp/again.ko
+	unloading $USER || fail "loading it again has failed too late"
+	refs=$(awk -v name=$USER '$1 == name { print $3 }' /proc/modules)
+	[ "$refs" -eq -1 ] || fail "the module has $refs references"
+	wait $pid && fail "the module has loaded"
 	took=$(($(now_ms) - start))
 	loaded $USER && fail "the module is still there"
-	[ $took -ge 490 ] || fail "insmod returned after $took ms"
+	[ $took -ge 2990 ] || fail "insmod returned after $took ms"
 	logged 'object 0 is released' || fail "the object was not released"
+}
+
+# When a fatal signal comes, what is about to happen is waited for all the same.
+killed() {
+	insert "$@"
+	rmmod $USER &
+	pid=$!
+	begins $pid
+	sleep 0.2
+	kill -9 $pid || fail "rmmod has not waited"
+	wait $pid
+	! loaded $USER || fail "the module is still there"
+}
+
+killed_before_a_short_tail() { killed wait=1 hold_ms=1000 tail_ms=50; }
+killed_before_another_object_is_released() { killed wait=1 hold_ms=1000 both_ms=1050; }
+
+# dies PID MODULE: the process does at once, and the module stays where it is
+dies() {
+	start=$(now_ms)
+	kill -9 "$1" || fail "it has not waited"
+	wait "$1"
+	took=$(($(now_ms) - start))
+	[ $took -lt 1000 ] || fail "it took $took ms to die"
+	logged "was killed, module $2 stays in memory" || fail "no word of that"
+	unloading "$2" || fail "the module is gone"
+}
+
+# The module is dead then, so these are some that nothing else needs.
+killed_at_the_text() {
+	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	loaded test_drain_left && exit "$KSFT_SKIP"
+	insmod test_modules/test_drain_left.ko wait=1 tail_ms=5000
+	rmmod test_drain_left &
+	pid=$!
+	begins $pid test_drain_left
+	sleep 0.5
+	dies $pid test_drain_left
+	for _ in $(seq 100); do
+		! logged 'worker returns' || return 0
+		sleep 0.1
+	done
+	fail "the worker has not returned"
+}
+
+killed_after_failed_init() {
+	loaded test_drain_failed && exit "$KSFT_SKIP"
+	insmod test_modules/test_drain_failed.ko init_fails_ms=0 pin=1 2>/dev/null &
+	pid=$!
+	begins $pid test_drain_failed
+	sleep 10.5
+	for _ in 1 2 3 4 5; do
+		grep -q '^State:.*I (idle)' /proc/$pid/status || fail "it is not idle"
+		sleep 0.05
+	done
+	[ "$(messages | grep -c 'has waited for')" -eq 1 ] || fail "there is not one report"
+	logged 'has waited for 10 s for the last reference on module test_drain_failed' ||
+		fail "it is not reported what it waits for"
+	dies $pid test_drain_failed
 }
 
 # Other modules come and go while one is stalled, and with it those that use it.
@@ -230,15 +385,30 @@ others_go_on() {
 	return 0
 }
 
+# As ever, for a module that is in use and has nothing to wait for. Lockdep is off after this.
+forced_without_a_drain() {
+	zcat /proc/config.gz 2>/dev/null | grep -q 'CONFIG_MODULE_FORCE_UNLOAD is not set' &&
+		exit "$KSFT_SKIP"
+	rmmod test_drain_core || fail "the core cannot be unloaded"
+	insmod test_modules/test_drain_core.ko pin=1
+	rmmod test_drain_core 2>/dev/null && fail "the core could be unloaded"
+	rmmod -f test_drain_core || fail "it could not be unloaded by force"
+	loaded test_drain_core && fail "the core is still there"
+	insmod test_modules/test_drain_core.ko || fail "the core does not load again"
+}
+
+# Without the bit of forced_without_a_drain()
+taint() { echo $(($(cat /proc/sys/kernel/tainted) & ~8)); }
+
 one() {
 	mark="module drain selftest: $1 ($$)"
 	echo "<6>$mark" >/dev/kmsg
 	title=$(echo "$1" | tr _ ' ')
 	("$1")
 	rc=$?
-	if [ "$(cat /proc/sys/kernel/tainted)" != "$taint" ]; then
-		echo "# FAIL: taint is $(cat /proc/sys/kernel/tainted), was $taint"
-		taint=$(cat /proc/sys/kernel/tainted)
+	if [ "$(taint)" != "$taint" ]; then
+		echo "# FAIL: taint is $(taint), was $taint"
+		taint=$(taint)
 		rc=1
 	elif messages | grep -E 'cut here|WARNING: |BUG: |Oops|KASAN: |INFO: |refcount_t:'; then
 		rc=1
@@ -255,18 +425,24 @@ ktap_print_header
 [ -f test_modules/$USER.ko ] || { ktap_skip_all "no CONFIG_MODULE_DRAIN"; exit "$KSFT_SKIP"; }
 insmod test_modules/test_drain_core.ko ||
 	{ ktap_skip_all "cannot load modules"; exit "$KSFT_SKIP"; }
-taint=$(cat /proc/sys/kernel/tainted)
+taint=$(taint)
+[ -e /sys/kernel/debug/kprobes ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
 	worker_asleep_in_the_text worker_running_in_the_text thread_asleep_in_the_text \
 	thread_preempted_in_the_text worker_among_forks worker_among_processors \
-	timer_in_the_text callbacks_of_a_worker holder_asleep_in_the_core \
-	frozen_in_exit frozen_after_exit frozen_at_the_text failed_init others_go_on
+	thread_preempted_in_a_kprobe processors_are_stopped_last \
+	sleeper_of_a_processor_that_went timer_in_the_text callbacks_of_a_worker \
+	holder_asleep_in_the_core frozen_in_exit frozen_after_exit frozen_at_the_text \
+	nobody_counts_as_frozen failed_init killed_before_a_short_tail \
+	killed_before_another_object_is_released others_go_on forced_without_a_drain \
+	killed_at_the_text killed_after_failed_init
 # shellcheck disable=SC2086
 [ -z "${MODULE_DRAIN_TESTS-}" ] || set -- $MODULE_DRAIN_TESTS
 ktap_set_plan $#
 for test; do
 	one "$test"
 done
-rmmod test_drain_core
+# What was left behind needs it.
+rmmod test_drain_core 2>/dev/null
 ktap_finished

@@ -2,21 +2,24 @@
 /*
  * A DRM driver that takes its time to release a device
  *
- * One device, without hardware. Releasing it runs a managed action and then the
+ * Devices without hardware. Releasing one runs a managed action and then the
  * rest of drm_dev_put() and its caller, and both can be made to take long.
  */
 
+#include <linux/array_size.h>
 #include <linux/delay.h>
 #include <linux/device/faux.h>
 #include <linux/jiffies.h>
 #include <linux/kstrtox.h>
 #include <linux/kthread.h>
+#include <linux/minmax.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/sprintf.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
@@ -103,6 +106,10 @@ static bool drain_locked;
 module_param(drain_locked, bool, 0444);
 MODULE_PARM_DESC(drain_locked, "Call it with a lock held that the release of the device takes, for lockdep to find");
 
+static unsigned int devices = 1;
+module_param(devices, uint, 0444);
+MODULE_PARM_DESC(devices, "How many devices to have");
+
 static int init_fails_ms = -1;
 module_param(init_fails_ms, int, 0444);
 MODULE_PARM_DESC(init_fails_ms, "If not negative, loading fails, and only after so many ms in which there is a device");
@@ -123,7 +130,10 @@ struct drm_drain_device {
 	struct drm_device drm;
 };
 
-static struct faux_device *drm_drain_faux;
+static struct faux_device *drm_drain_faux[16];
+/* The devices that the worker lets go first */
+static struct drm_device *drm_drain_others[ARRAY_SIZE(drm_drain_faux)];
+static unsigned int drm_drain_nr_others;
 static DEFINE_MUTEX(drm_drain_lock);
 
 static void drm_drain_read_user(void)
@@ -149,6 +159,8 @@ static void drm_drain_worker_fn(struct work_struct *work)
 	u8 random[256];
 
 	msleep(worker->before_ms);
+	for (int i = 0; i < drm_drain_nr_others; i++)
+		drm_dev_put(drm_drain_others[i]);
 	pr_info("worker drops the last reference\n");
 	drm_dev_put(worker->drm);
 
@@ -233,6 +245,10 @@ static void drm_drain_remove(struct faux_device *fdev)
 
 	if (worker_ms >= 0) {
 		drm_dev_get(&ddev->drm);
+		if (drm_drain_worker.drm) {
+			drm_drain_others[drm_drain_nr_others++] = &ddev->drm;
+			return;
+		}
 		drm_drain_worker.drm = &ddev->drm;
 		drm_drain_worker.before_ms = worker_ms;
 		drm_drain_worker.after_ms = tail_ms;
@@ -285,6 +301,26 @@ static const struct faux_device_ops drm_drain_faux_ops = {
 	.remove = drm_drain_remove,
 };
 
+static int drm_drain_create_devices(void)
+{
+	char name[32];
+
+	for (int i = 0; i < min(devices, ARRAY_SIZE(drm_drain_faux)); i++) {
+		snprintf(name, sizeof(name), "drm_drain.%d", i);
+		drm_drain_faux[i] = faux_device_create(name, NULL, &drm_drain_faux_ops);
+		if (!drm_drain_faux[i])
+			return -ENODEV;
+	}
+
+	return 0;
+}
+
+static void drm_drain_destroy_devices(void)
+{
+	for (int i = 0; i < ARRAY_SIZE(drm_drain_faux); i++)
+		faux_device_destroy(drm_drain_faux[i]);
+}
+
 static struct task_struct *drm_drain_task;
 
 static int drm_drain_thread(void *data)
@@ -311,12 +347,11 @@ static int __init drm_drain_init(void)
 		}
 	}
 
-	drm_drain_faux = faux_device_create("drm_drain", NULL, &drm_drain_faux_ops);
-	if (!drm_drain_faux || init_fails_ms >= 0) {
-		if (drm_drain_faux) {
+	ret = drm_drain_create_devices();
+	if (ret || init_fails_ms >= 0) {
+		if (!ret)
 			msleep(init_fails_ms);
-			faux_device_destroy(drm_drain_faux);
-		}
+		drm_drain_destroy_devices();
 		if (drm_drain_task)
 			kthread_stop(drm_drain_task);
 		drm_drain_put_fops();
@@ -328,7 +363,7 @@ static int __init drm_drain_init(void)
 
 static void __exit drm_drain_exit(void)
 {
-	faux_device_destroy(drm_drain_faux);
+	drm_drain_destroy_devices();
 #ifdef HAVE_DRM_MODULE_DRAIN
 	if (drain_locked)
 		mutex_lock(&drm_drain_lock);

@@ -14,6 +14,7 @@ int test_object_init(struct test_object *object, struct module *owner, int kind)
 void test_object_put(struct test_object *object);
 void test_object_put_later(struct test_object *object, unsigned int ms);
 void test_call_in_timer(void (*fn)(void), unsigned int ms);
+int test_probe(void *addr);
 void test_objects_wait(struct module *owner, int kind);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <linux/cpumask.h>
 #include <linux/delay.h>
+#include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/slab.h>
@@ -16,6 +17,10 @@
 static unsigned int tail_ms;
 module_param(tail_ms, uint, 0644);
 MODULE_PARM_DESC(tail_ms, "How long a holder sleeps in this module after it dropped a reference, in ms");
+
+static bool pin;
+module_param(pin, bool, 0444);
+MODULE_PARM_DESC(pin, "Have a reference on this module that nobody drops");
 
 static void report(struct module_drain *drain)
 {
@@ -105,6 +110,24 @@ void test_call_in_timer(void (*fn)(void), unsigned int ms)
 }
 EXPORT_SYMBOL_GPL(test_call_in_timer);
 
+/* A kprobe in another module, in whose handler tasks spend most of their time */
+static int pre_handler(struct kprobe *p, struct pt_regs *regs)
+{
+	udelay(100);
+
+	return 0;
+}
+
+static struct kprobe kprobe;
+
+int test_probe(void *addr)
+{
+	kprobe = (struct kprobe){ .addr = addr, .pre_handler = pre_handler };
+
+	return register_kprobe(&kprobe);
+}
+EXPORT_SYMBOL_GPL(test_probe);
+
 void test_objects_wait(struct module *owner, int kind)
 {
 	struct module_drain *drain = find_or_create(owner, kind);
@@ -113,6 +136,23 @@ void test_objects_wait(struct module *owner, int kind)
 		module_drain_wait(drain);
 }
 EXPORT_SYMBOL_GPL(test_objects_wait);
+
+static int __init test_drain_core_init(void)
+{
+	if (pin)
+		__module_get(THIS_MODULE);
+
+	return 0;
+}
+
+static void __exit test_drain_core_exit(void)
+{
+	if (kprobe.addr)
+		unregister_kprobe(&kprobe);
+}
+
+module_init(test_drain_core_init);
+module_exit(test_drain_core_exit);
 
 MODULE_DESCRIPTION("Subsystems to test the last gate of modules");
 MODULE_LICENSE("GPL");

@@ -26,7 +26,7 @@ MODULE_PARM_DESC(wait, "Wait for the objects on exit");
 
 static unsigned int hold_ms;
 module_param(hold_ms, uint, 0444);
-MODULE_PARM_DESC(hold_ms, "How long after the exit the objects are held, in ms");
+MODULE_PARM_DESC(hold_ms, "How long after the exit the first object is held, in ms");
 
 static unsigned int tail_ms;
 module_param(tail_ms, uint, 0444);
@@ -40,6 +40,10 @@ static bool thread;
 module_param(thread, bool, 0444);
 MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor, with the lowest priority");
 
+static bool probed;
+module_param(probed, bool, 0444);
+MODULE_PARM_DESC(probed, "Have a kprobe in what the busy thread does");
+
 static unsigned int callback_ms;
 module_param(callback_ms, uint, 0444);
 MODULE_PARM_DESC(callback_ms, "How long RCU callbacks take that the worker or the timer queues, in ms");
@@ -48,13 +52,17 @@ static unsigned int timer_ms;
 module_param(timer_ms, uint, 0444);
 MODULE_PARM_DESC(timer_ms, "How long a timer of another module stays in this one after it dropped the last reference, in ms");
 
-static bool both;
-module_param(both, bool, 0444);
-MODULE_PARM_DESC(both, "Have an object of each subsystem");
+static unsigned int both_ms;
+module_param(both_ms, uint, 0444);
+MODULE_PARM_DESC(both_ms, "If not 0, have an object of the other subsystem, too, held for so long, in ms");
 
-static bool init_fails;
-module_param(init_fails, bool, 0444);
-MODULE_PARM_DESC(init_fails, "Let the init function fail when there are objects");
+static int init_fails_ms = -1;
+module_param(init_fails_ms, int, 0444);
+MODULE_PARM_DESC(init_fails_ms, "If not negative, let the init function fail after so long, when there are objects");
+
+static bool pin;
+module_param(pin, bool, 0444);
+MODULE_PARM_DESC(pin, "Have a reference on the module that nobody drops");
 
 static struct test_object objects[2];
 
@@ -103,6 +111,7 @@ static void timer_fn(void)
 
 static void tail_fn(struct work_struct *work)
 {
+	msleep(hold_ms);
 	test_object_put(&objects[0]);
 	queue_callbacks();
 	msleep(tail_ms);
@@ -137,6 +146,15 @@ static void put_when_busy(void)
 	test_object_put(&objects[0]);
 }
 
+#ifdef CONFIG_X86_64
+/* A place in thread_fn() for a kprobe that can be optimised */
+#define PROBED	asm volatile("test_drain_probed: .rept 64; nop; .endr")
+extern char test_drain_probed[];
+#else
+#define PROBED	barrier()
+#define test_drain_probed	NULL
+#endif
+
 static int thread_fn(void *unused)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
@@ -148,7 +166,7 @@ static int thread_fn(void *unused)
 	if (!busy)
 		msleep(tail_ms);
 	while (time_before(jiffies, end))
-		barrier();
+		PROBED;
 	ran = current->se.sum_exec_runtime - ran;
 	pr_info("thread returns, ran for %llu ms\n", div_u64(ran, NSEC_PER_MSEC));
 
@@ -172,22 +190,32 @@ static void drop(void)
 		test_call_in_timer(timer_fn, hold_ms);
 	else
 		test_object_put_later(&objects[0], hold_ms);
-	if (both)
-		test_object_put_later(&objects[1], 2 * hold_ms);
+	if (both_ms)
+		test_object_put_later(&objects[1], both_ms);
 }
 
 static int __init test_drain_user_init(void)
 {
 	int ret;
 
-	for (int i = 0; i <= both; i++) {
+	for (int i = 0; i <= !!both_ms; i++) {
 		objects[i].release = release;
 		ret = test_object_init(&objects[i], THIS_MODULE, i);
 		if (ret)
 			return ret;
 	}
 
-	if (init_fails) {
+	if (pin)
+		__module_get(THIS_MODULE);
+
+	if (probed) {
+		ret = test_probe(test_drain_probed);
+		if (ret)
+			return ret;
+	}
+
+	if (init_fails_ms >= 0) {
+		msleep(init_fails_ms);
 		drop();
 		return -ENODEV;
 	}
