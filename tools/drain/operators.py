@@ -12,6 +12,8 @@ K = ci.CursorKind
 # What is a statement of its own, by the text; the kinds that look like it and are not
 SIMPLE = re.compile(r'(\*?[A-Za-z_][\w.\[\]]*(->[\w.\[\]]+)*)\s*(\(|[-+|&*]?=[^=]|\+\+|--)')
 NESTED = (K.FOR_STMT, K.WHILE_STMT, K.IF_STMT, K.SWITCH_STMT, K.COMPOUND_STMT, K.DECL_STMT, K.RETURN_STMT)
+# What is not there without lockdep
+ASSERTION = re.compile('lockdep_assert_')
 LOCK = re.compile(r'\b(?:scoped_)?guard\((mutex)(?:\)\(|, )(&\w+)\)')
 FLAGS = re.compile(r'\b[A-Z][A-Z_]+(?: \| [A-Z][A-Z_]+)+')
 
@@ -118,7 +120,7 @@ class File:
         start, end = self.span(cursor)
         if cursor.kind in (K.BREAK_STMT, K.CONTINUE_STMT):
             return start, self.text.index(';', end - 1) + 1
-        if cursor.kind in NESTED or not SIMPLE.match(self.text, start):
+        if cursor.kind in NESTED or not SIMPLE.match(self.text, start) or ASSERTION.match(self.text, start):
             return None
         semicolon = re.compile(r'\s*;').match(self.text, end)
         return (start, semicolon.end()) if semicolon else None
