@@ -79,8 +79,8 @@ static void gate_report(struct module_gate *gate)
 
 /*
  * Sleep before the next look. The task is dead to user space when it comes here
- * with a fatal signal. It takes some looks all the same, since what it waits for
- * is rarely further away than that.
+ * with a fatal signal. Until the pauses are long, it looks again all the same, since
+ * what it waits for is rarely further away than that.
  */
 static int gate_pause(struct module_gate *gate)
 {
@@ -230,7 +230,10 @@ static bool gate_word_is_inside(struct module_gate *gate, unsigned long word)
 			return true;
 	}
 #endif
-	/* An optimised kprobe may have a copy of the module's instructions. */
+	/*
+	 * An optimised kprobe may have a copy of the module's instructions. With others,
+	 * interrupts or preemption are off in the copy, and a fault goes back first.
+	 */
 	return gate_text_contains(gate, word) || is_kprobe_optinsn_slot(word);
 }
 
@@ -351,6 +354,9 @@ static int gate_wait_task(struct module_gate *gate)
 		if (ret == -EBUSY && time_after(jiffies, gate->start + GATE_PAUSE_MAX))
 			ret = stop_one_cpu(task_cpu(task), gate_look_stopped, gate);
 		put_task_stack(task);
+		/* Livepatches come and go. What counts is a look that knows what there is. */
+		if (klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges))
+			continue;
 		if (!ret)
 			return 0;
 
@@ -378,9 +384,11 @@ static struct task_struct *gate_next_task(int *nr)
 	return task;
 }
 
-static int gate_walk(struct module_gate *gate)
+static int gate_wait_text(struct module_gate *gate)
 {
 	int nr = 0, ret = 0;
+
+	gate_begin(gate, "to free the text of");
 
 	while (!ret && (gate->task = gate_next_task(&nr))) {
 		if (gate->task != current)
@@ -388,19 +396,6 @@ static int gate_walk(struct module_gate *gate)
 		put_task_struct(gate->task);
 		cond_resched();
 	}
-
-	return ret;
-}
-
-static int gate_wait_text(struct module_gate *gate)
-{
-	int ret;
-
-	gate_begin(gate, "to free the text of");
-	/* Livepatches may come and go until all tasks were seen with what there is of them. */
-	do {
-		ret = gate_walk(gate);
-	} while (!ret && klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges));
 	kfree(gate->ranges);
 
 	return ret;

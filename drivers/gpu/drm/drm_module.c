@@ -48,9 +48,9 @@
  *
  * The module of a device is the one that its &struct drm_driver is part of. If
  * that is not static data, it is the owner of &drm_driver.fops; if these name none
- * either, the device counts for the DRM core, which keeps no driver's code. Other modules which
- * provide parts of the device, like bridges, have to see to it themselves that
- * they are not needed any more.
+ * either, the device counts for the DRM core, which keeps no driver's code. Other
+ * modules which provide parts of the device, like bridges, have to see to it
+ * themselves that they are not needed any more.
  *
  * The module loader waits once more when the exit function has returned, see
  * module_drain_gate(): for devices of drivers that do not call

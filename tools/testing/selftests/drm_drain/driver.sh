@@ -61,6 +61,16 @@ worker_with_a_sleeping_tail() {
 	reload "$1"
 }
 
+remove_livepatch() {
+	echo 0 >/sys/kernel/livepatch/drm_drain_livepatch/enabled
+	for _ in $(seq 100); do
+		rmmod drm_drain_livepatch 2>/dev/null && break
+		sleep 0.1
+	done
+	loaded drm_drain_livepatch && fail "the livepatch is still there"
+	return 0
+}
+
 # The worker's function has been replaced, so the worker is in another module.
 worker_in_a_livepatch() {
 	[ -f test_modules/drm_drain_livepatch.ko ] || skip "no CONFIG_LIVEPATCH"
@@ -81,12 +91,35 @@ worker_in_a_livepatch() {
 	finishes $rmmod_pid "$1"
 	[ $(($(now_ms) - start)) -ge 6190 ] || fail "rmmod did not wait"
 	logged 'worker returns, had to sleep for 6000 ms' || fail "the worker has not returned"
-	echo 0 >/sys/kernel/livepatch/drm_drain_livepatch/enabled
+	remove_livepatch
+	reload "$1"
+}
+
+# The livepatch goes while a task is waited for. Another module takes its memory, and has a
+# thread there, which comes later in the walk.
+livepatch_that_went() {
+	[ -f test_modules/drm_drain_livepatch.ko ] || skip "no CONFIG_LIVEPATCH"
+	grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"
+	load "$1" worker_ms=3000 tail_ms=6000 tail_sleeps=1
+	rmmod "$1" &
+	rmmod_pid=$!
+	waits $rmmod_pid "$1"
+	need insert drm_drain_livepatch
+	function=$(grep 'patched_worker.*drm_drain_livepatch' /proc/kallsyms)
+	logged 'worker drops' && fail "the worker was too early"
 	for _ in $(seq 100); do
-		rmmod drm_drain_livepatch 2>/dev/null && break
+		! logged 'worker drops' || break
 		sleep 0.1
 	done
-	loaded drm_drain_livepatch && fail "the livepatch is still there"
+	sleep 1
+	remove_livepatch
+	need insert drm_drain_livepatch thread_ms=20000
+	[ "$(grep 'patched_worker.*drm_drain_livepatch' /proc/kallsyms)" = "$function" ] ||
+		skip "memory is not used again at once"
+	logged 'worker returns' && fail "the worker has returned too early"
+	finishes $rmmod_pid "$1"
+	logged 'worker returns, had to sleep' && fail "rmmod has waited for another module"
+	need rmmod drm_drain_livepatch
 	reload "$1"
 }
 
@@ -296,7 +329,7 @@ outlived_by_a_va_space() { outlived; }
 outlived_by_a_va_space_put_in_a_timer() { outlived put_atomic=1; }
 
 run drm_drain_driver slow_release slow_release_reported many_devices \
-	worker_with_a_busy_tail worker_with_a_sleeping_tail worker_in_a_livepatch \
+	worker_with_a_busy_tail worker_with_a_sleeping_tail worker_in_a_livepatch livepatch_that_went \
 	thread_stopped_last without_drain failed_init failed_init_with_a_file_open \
 	without_file_operations \
 	file_operations_without_owner file_operations_of_another_module \

@@ -885,23 +885,31 @@ static void do_devmem(const char *param)
 	}
 }
 
-/* A negative descriptor is ignored, like the upper half of most addresses in the kernel. */
+/*
+ * A negative descriptor is ignored, like either half of an address of a module. What the
+ * kernel has on its stack may begin in the middle of a word.
+ */
 static void do_asleep(unsigned long addr)
 {
+	unsigned long turned = addr << 32 | addr >> 32;
 	struct pollfd fds[64];
 	int i;
 
 	for (i = 0; i < ARRAY_LEN(fds); i++)
-		memcpy(&fds[i], &addr, sizeof(addr));
+		memcpy(&fds[i], i < 16 ? &addr : &turned, sizeof(addr));
 	poll(fds, ARRAY_LEN(fds), -1);
 }
 
+/* Hardly ever in user mode */
 static void do_running(unsigned long addr)
 {
 	static char buf[1 << 20];
-	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	int i, fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	struct iovec iov[64];
 
-	while (syscall(SYS_read, fd, buf, sizeof(buf), addr, addr, addr) > 0)
+	for (i = 0; i < ARRAY_LEN(iov); i++)
+		iov[i] = (struct iovec){ buf, sizeof(buf) };
+	while (syscall(SYS_readv, fd, iov, ARRAY_LEN(iov), addr, addr, addr) > 0)
 		;
 }
 

@@ -8,6 +8,7 @@
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
+#include <linux/notifier.h>
 #include <linux/slab.h>
 #include <linux/timer.h>
 #include <linux/workqueue.h>
@@ -110,19 +111,12 @@ void test_call_in_timer(void (*fn)(void), unsigned int ms)
 }
 EXPORT_SYMBOL_GPL(test_call_in_timer);
 
-/* A kprobe in another module, in whose handler tasks spend most of their time */
-static int pre_handler(struct kprobe *p, struct pt_regs *regs)
-{
-	udelay(100);
-
-	return 0;
-}
-
+/* A kprobe in another module */
 static struct kprobe kprobe;
 
 int test_probe(void *addr)
 {
-	kprobe = (struct kprobe){ .addr = addr, .pre_handler = pre_handler };
+	kprobe = (struct kprobe){ .addr = addr };
 
 	return register_kprobe(&kprobe);
 }
@@ -137,16 +131,31 @@ void test_objects_wait(struct module *owner, int kind)
 }
 EXPORT_SYMBOL_GPL(test_objects_wait);
 
+static int module_event(struct notifier_block *nb, unsigned long state, void *data)
+{
+	struct module *mod = data;
+
+	if (state == MODULE_STATE_GOING)
+		pr_info("%s is dismantled\n", mod->name);
+
+	return NOTIFY_OK;
+}
+
+static struct notifier_block module_events = {
+	.notifier_call = module_event,
+};
+
 static int __init test_drain_core_init(void)
 {
 	if (pin)
 		__module_get(THIS_MODULE);
 
-	return 0;
+	return register_module_notifier(&module_events);
 }
 
 static void __exit test_drain_core_exit(void)
 {
+	unregister_module_notifier(&module_events);
 	if (kprobe.addr)
 		unregister_kprobe(&kprobe);
 }

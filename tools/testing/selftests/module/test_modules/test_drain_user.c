@@ -38,7 +38,7 @@ MODULE_PARM_DESC(busy, "Let it not sleep, but compute; if it is no thread, anoth
 
 static bool thread;
 module_param(thread, bool, 0444);
-MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor, with the lowest priority");
+MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor, with the lowest priority if there is no kprobe");
 
 static bool probed;
 module_param(probed, bool, 0444);
@@ -160,7 +160,9 @@ static int thread_fn(void *unused)
 	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
 	u64 ran;
 
-	sched_set_normal(current, MAX_NICE);
+	/* With a kprobe, it has to be preempted in many places. */
+	if (!probed)
+		sched_set_normal(current, MAX_NICE);
 	test_object_put(&objects[0]);
 	ran = current->se.sum_exec_runtime;
 	if (!busy)
