@@ -47,9 +47,6 @@ struct module_gate {
 	/* The task that is looked at, and whether it was seen inside without a doubt */
 	struct task_struct *task;
 	bool inside;
-	/* The functions elsewhere that replace functions of the module */
-	struct klp_range *ranges;
-	unsigned int nr_ranges;
 };
 
 static void gate_begin(struct module_gate *gate, const char *what)
@@ -182,12 +179,7 @@ static bool gate_text_contains(struct module_gate *gate, unsigned long addr)
 	}
 
 	/* A function of a livepatch may have been called as one of the module. */
-	for (unsigned int i = 0; i < gate->nr_ranges; i++) {
-		if (addr - gate->ranges[i].addr <= gate->ranges[i].size)
-			return true;
-	}
-
-	return false;
+	return klp_replaces(gate->mod, addr);
 }
 
 static bool gate_look_entry(void *data, unsigned long addr)
@@ -349,14 +341,13 @@ static int gate_wait_task(struct module_gate *gate)
 		if (!try_get_task_stack(task))
 			return 0;
 
+		klp_lock();
 		ret = task_call_func(task, gate_look, gate);
-		/* Stopping comes last, when the whole walk has taken some looks again. */
+		/* Stopping comes last, when the whole walk has taken some looks. */
 		if (ret == -EBUSY && time_after(jiffies, gate->start + GATE_PAUSE_MAX))
 			ret = stop_one_cpu(task_cpu(task), gate_look_stopped, gate);
+		klp_unlock();
 		put_task_stack(task);
-		/* Livepatches come and go. What counts is a look that knows what there is. */
-		if (klp_module_replacements(gate->mod, &gate->ranges, &gate->nr_ranges))
-			continue;
 		if (!ret)
 			return 0;
 
@@ -396,7 +387,6 @@ static int gate_wait_text(struct module_gate *gate)
 		put_task_struct(gate->task);
 		cond_resched();
 	}
-	kfree(gate->ranges);
 
 	return ret;
 }

@@ -13,9 +13,9 @@ K = ci.CursorKind
 SIMPLE = re.compile(r'(\*?[A-Za-z_][\w.\[\]]*(->[\w.\[\]]+)*)\s*(\(|[-+|&*]?=[^=]|\+\+|--)')
 NESTED = (K.FOR_STMT, K.WHILE_STMT, K.IF_STMT, K.SWITCH_STMT, K.COMPOUND_STMT, K.DECL_STMT, K.RETURN_STMT)
 # What is not there without lockdep
-ASSERTION = re.compile('lockdep_assert_')
+ASSERTION = re.compile('lockdep_assert')
 LOCK = re.compile(r'\b(?:scoped_)?guard\((mutex)(?:\)\(|, )(&\w+)\)')
-FLAGS = re.compile(r'\b[A-Z][A-Z_]+(?: \| [A-Z][A-Z_]+)+')
+FLAGS = re.compile(r'\b_*[A-Z][A-Z_]+(?: \| _*[A-Z][A-Z_]+)+')
 
 
 class Fault:

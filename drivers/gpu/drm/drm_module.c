@@ -257,9 +257,10 @@ struct drm_drain *drm_drain_end_release(struct drm_device *dev)
 		return NULL;
 
 	lock_map_release(&drm_drain_release_map);
-	scoped_guard(mutex, &drm_drain_lock)
+	scoped_guard(mutex, &drm_drain_lock) {
 		list_del(&dev->managed.link);
-	put_task_struct(dev->managed.releaser);
+		put_task_struct(drm_drain_releaser(dev));
+	}
 
 	return drain;
 }

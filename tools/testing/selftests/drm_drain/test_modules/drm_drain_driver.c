@@ -122,6 +122,10 @@ static int fail_nth;
 module_param(fail_nth, int, 0444);
 MODULE_PARM_DESC(fail_nth, "Let this one of the allocations fail that are made for the DRM device (with FAILSLAB)");
 
+static bool fail_exit;
+module_param(fail_exit, bool, 0444);
+MODULE_PARM_DESC(fail_exit, "Let allocations fail in drm_module_drain() (with FAILSLAB)");
+
 static char *fops = "own";
 module_param(fops, charp, 0444);
 MODULE_PARM_DESC(fops, "File operations: own; ownerless, which name no owner; none; foreign, which are drm_drain_holder's; or slow, a copy of these with the right owner");
@@ -367,8 +371,14 @@ static void __exit drm_drain_exit(void)
 #ifdef HAVE_DRM_MODULE_DRAIN
 	if (drain_locked)
 		mutex_lock(&drm_drain_lock);
+#ifdef CONFIG_FAULT_INJECTION
+	current->fail_nth = fail_exit;
+#endif
 	if (drain)
 		drm_module_drain(THIS_MODULE);
+#ifdef CONFIG_FAULT_INJECTION
+	current->fail_nth = 0;
+#endif
 	if (drain_locked)
 		mutex_unlock(&drm_drain_lock);
 #endif

@@ -3,12 +3,10 @@
  * Replace the worker of drm_drain_driver
  *
  * The replacement does the same, and has no return address into the driver. It uses
- * data of the driver to the end. Or be another module that happens to have a function
- * at the same address.
+ * data of the driver to the end.
  */
 
 #include <linux/delay.h>
-#include <linux/kthread.h>
 #include <linux/livepatch.h>
 #include <linux/module.h>
 
@@ -45,39 +43,13 @@ static struct klp_patch patch = {
 	.objs = objs,
 };
 
-static unsigned int thread_ms;
-module_param(thread_ms, uint, 0444);
-MODULE_PARM_DESC(thread_ms, "If not 0, replace nothing, but have a thread that sleeps for so long, in ms");
-
-static struct task_struct *task;
-
-static int thread_fn(void *unused)
-{
-	struct drm_drain_worker worker = { .before_ms = thread_ms };
-
-	patched_worker(&worker.work);
-
-	return 0;
-}
-
 static int __init livepatch_init(void)
 {
-	if (!thread_ms)
-		return klp_enable_patch(&patch);
-
-	task = kthread_create(thread_fn, NULL, "drm_drain_other");
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	get_task_struct(task);
-	wake_up_process(task);
-
-	return 0;
+	return klp_enable_patch(&patch);
 }
 
 static void __exit livepatch_exit(void)
 {
-	if (task)
-		kthread_stop_put(task);
 }
 
 module_init(livepatch_init);

@@ -38,11 +38,11 @@ MODULE_PARM_DESC(busy, "Let it not sleep, but compute; if it is no thread, anoth
 
 static bool thread;
 module_param(thread, bool, 0444);
-MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor, with the lowest priority if there is no kprobe");
+MODULE_PARM_DESC(thread, "Let it be a kernel thread on the last processor, with the lowest priority; and another one, asleep for twice as long, if it is not busy");
 
 static bool probed;
 module_param(probed, bool, 0444);
-MODULE_PARM_DESC(probed, "Have a kprobe in what the busy thread does");
+MODULE_PARM_DESC(probed, "Have a kprobe in what the busy worker does");
 
 static unsigned int callback_ms;
 module_param(callback_ms, uint, 0444);
@@ -123,6 +123,27 @@ static DECLARE_WORK(tail_work, tail_fn);
 static unsigned long busy_until;
 static bool is_busy;
 
+#ifdef CONFIG_X86_64
+extern char test_drain_probed[];
+
+/* Most of the time, this is in one instruction, which a kprobe that is optimised copies. */
+static __always_inline void stay_probed(void)
+{
+	static char area[65536];
+	size_t count = sizeof(area);
+	char *to = area;
+
+	asm volatile("test_drain_probed: rep stosb; .rept 8; nop; .endr"
+		     : "+D" (to), "+c" (count) : "a" (0) : "memory");
+}
+#else
+#define test_drain_probed	NULL
+static void stay_probed(void)
+{
+	barrier();
+}
+#endif
+
 /* This has called nothing, and not slept since it was. Interrupts are deep on its stack. */
 static void busy_fn(struct work_struct *work)
 {
@@ -130,8 +151,11 @@ static void busy_fn(struct work_struct *work)
 
 	barrier_data(deep);
 	WRITE_ONCE(is_busy, true);
-	while (time_before(jiffies, busy_until))
+	while (time_before(jiffies, busy_until)) {
+		if (probed)
+			stay_probed();
 		barrier();
+	}
 	pr_info("worker returns\n");
 }
 
@@ -146,33 +170,50 @@ static void put_when_busy(void)
 	test_object_put(&objects[0]);
 }
 
-#ifdef CONFIG_X86_64
-/* A place in thread_fn() for a kprobe that can be optimised */
-#define PROBED	asm volatile("test_drain_probed: .rept 64; nop; .endr")
-extern char test_drain_probed[];
-#else
-#define PROBED	barrier()
-#define test_drain_probed	NULL
-#endif
-
 static int thread_fn(void *unused)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(tail_ms);
 	u64 ran;
 
-	/* With a kprobe, it has to be preempted in many places. */
-	if (!probed)
-		sched_set_normal(current, MAX_NICE);
+	sched_set_normal(current, MAX_NICE);
 	test_object_put(&objects[0]);
 	ran = current->se.sum_exec_runtime;
 	if (!busy)
 		msleep(tail_ms);
 	while (time_before(jiffies, end))
-		PROBED;
+		barrier();
 	ran = current->se.sum_exec_runtime - ran;
 	pr_info("thread returns, ran for %llu ms\n", div_u64(ran, NSEC_PER_MSEC));
 
 	return 0;
+}
+
+static int second_thread_fn(void *unused)
+{
+	msleep(2 * tail_ms);
+	pr_info("second thread returns\n");
+
+	return 0;
+}
+
+static int no_thread_fn(void *unused)
+{
+	return 0;
+}
+
+/* After a number that will be free, with the one that is not looked at if any is left out */
+static struct task_struct *start_threads(void)
+{
+	struct task_struct *task;
+
+	if (!busy)
+		kthread_run(no_thread_fn, NULL, "test_drain_no");
+	task = kthread_create_on_cpu(thread_fn, NULL, cpumask_last(cpu_online_mask),
+				     "test_drain_tail/%u");
+	if (!busy)
+		kthread_run(second_thread_fn, NULL, "test_drain_second");
+
+	return task;
 }
 
 static void drop(void)
@@ -180,8 +221,7 @@ static void drop(void)
 	struct task_struct *task = ERR_PTR(-ENOMEM);
 
 	if (thread)
-		task = kthread_create_on_cpu(thread_fn, NULL, cpumask_last(cpu_online_mask),
-					     "test_drain_tail/%u");
+		task = start_threads();
 	if (!IS_ERR(task))
 		wake_up_process(task);
 	else if (busy)
