@@ -10,6 +10,7 @@
 #include <linux/bitops.h>
 #include <linux/cgroup.h>
 #include <linux/export.h>
+#include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/module_drain.h>
 #include <linux/mutex.h>
@@ -73,6 +74,19 @@ struct module_drain *module_drain_find(struct module *mod, const struct module_d
 }
 EXPORT_SYMBOL_GPL(module_drain_find);
 
+static void module_drain_init(struct module_drain *drain, struct module *mod,
+			      const struct module_drain_ops *ops)
+{
+	lockdep_assert_held(&module_drain_mutex);
+
+	drain->mod = mod;
+	drain->ops = ops;
+	drain->flags = 0;
+	refcount_set(&drain->count, 1);
+	init_completion(&drain->drained);
+	llist_add(&drain->node, &mod->drains);
+}
+
 /**
  * module_drain_add - start to count a subsystem's objects of a module
  * @drain: the drain, at the start of memory from kmalloc(), which the module loader
@@ -95,12 +109,7 @@ struct module_drain *module_drain_add(struct module_drain *drain, struct module 
 	if (old)
 		return old;
 
-	drain->mod = mod;
-	drain->ops = ops;
-	drain->flags = 0;
-	refcount_set(&drain->count, 1);
-	init_completion(&drain->drained);
-	llist_add(&drain->node, &mod->drains);
+	module_drain_init(drain, mod, ops);
 
 	return drain;
 }

@@ -22,7 +22,7 @@
  *   fence    keep a fence on a buffer (of vgem), its sync_file, and the file
  *   open     keep the file of anything else
  *   devmem   write to NODE where 64 KiB of memory are, which the device takes
- *   asleep   sleep in poll() with many times the address NODE in what it has copied
+ *   asleep   wait for signals that are the address NODE
  *   running  read from /dev/urandom with the address NODE in registers
  *   copying  read from itself, which takes long, with the address NODE in what it has copied
  *
@@ -39,7 +39,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -885,19 +884,10 @@ static void do_devmem(const char *param)
 	}
 }
 
-/*
- * A negative descriptor is ignored, like either half of an address of a module. What the
- * kernel has on its stack may begin in the middle of a word.
- */
+/* The set of signals is on the stack in the kernel. */
 static void do_asleep(unsigned long addr)
 {
-	unsigned long turned = addr << 32 | addr >> 32;
-	struct pollfd fds[64];
-	int i;
-
-	for (i = 0; i < ARRAY_LEN(fds); i++)
-		memcpy(&fds[i], i < 16 ? &addr : &turned, sizeof(addr));
-	poll(fds, ARRAY_LEN(fds), -1);
+	syscall(SYS_rt_sigtimedwait, &addr, NULL, NULL, sizeof(addr));
 }
 
 /* Hardly ever in user mode */

@@ -178,6 +178,10 @@ sleepers_are_let_go() {
 		sleep 1000 &
 		others="$others $!"
 	done
+	# And a dead one, which nobody waits for
+	sh -c 'true & exec sleep 1000' &
+	others="$others $!"
+	sleep 0.2
 	before=$(tasks)
 	insert && takes 0
 	# shellcheck disable=SC2086
