@@ -918,7 +918,8 @@ static void do_copying(unsigned long addr)
 	remote[0].iov_base = mmap(NULL, remote[0].iov_len, PROT_READ,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	while (process_vm_readv(getpid(), local, ARRAY_LEN(local), remote, ARRAY_LEN(remote), 0) > 0)
+	while (process_vm_readv(getpid(), local, ARRAY_LEN(local),
+				remote, ARRAY_LEN(remote), 0) > 0)
 		;
 }
 
