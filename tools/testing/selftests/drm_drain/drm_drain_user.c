@@ -968,7 +968,8 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; i < ARRAY_LEN(addr_commands); i++) {
 		if (!strcmp(argv[0], addr_commands[i].name)) {
-			addr_commands[i].run(strtoul(argv[1], NULL, 0));
+			/* Not where a section begins, but in it */
+			addr_commands[i].run(strtoul(argv[1], NULL, 0) + 8);
 			return KSFT_FAIL;
 		}
 	}

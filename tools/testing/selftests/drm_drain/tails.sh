@@ -22,8 +22,8 @@ SPLAT=${SPLAT%|Call Trace}
 # What the tail sleeps in: the first or, when it waits for user memory, the other one
 HOOKED='schedule_timeout_idle strndup_user'
 
-# address DRIVER SECTION: somewhere inside
-address() { printf '%#x\n' $(($(cat "/sys/module/$1/sections/$2") + 8)); }
+# address DRIVER SECTION: where it begins
+address() { cat "/sys/module/$1/sections/$2"; }
 
 unhook() {
 	echo nop >$TRACING/current_tracer

@@ -255,9 +255,8 @@ processors_are_stopped_last() {
 	taskset 1 rmmod $USER || fail "rmmod failed"
 	awk '$1 !~ /^rmmod-/ { next }
 		/test_drain_gate/ { gate = $0 }
-		/test_drain_stop/ && gate { print gate; print; exit }' $tracing/trace >/tmp/stopped
-	cat /tmp/stopped
-	sed 's/.* \([0-9]*\.[0-9]*\): .*/\1/' /tmp/stopped |
+		/test_drain_stop/ && gate { print gate; print; exit }' $tracing/trace |
+		sed 's/.* \([0-9]*\.[0-9]*\): .*/\1/' |
 		awk '{ time[NR] = $1 } END { exit !(NR == 2 && time[2] - time[1] > 0.09) }' ||
 		fail "no processor is stopped, or too early"
 }
@@ -279,8 +278,10 @@ in_group() {
 	grep -qw cgroup2 /proc/filesystems || exit "$KSFT_SKIP"
 	group=$(mktemp -d)
 	mount -t cgroup2 none "$group" || fail "no control groups"
-	trap 'rmdir "$group/drain"; umount "$group"; rmdir "$group"' EXIT
-	mkdir "$group/drain"
+	trap 'echo 0 >"$group/drain/cgroup.freeze"; kill -9 $pid; wait $pid
+		rmdir "$group/drain"; umount "$group"; rmdir "$group"' EXIT
+	pid=
+	mkdir "$group/drain" || fail "no control group"
 	insert "$@"
 	(
 		echo 0 >"$group/drain/cgroup.procs"
@@ -324,21 +325,20 @@ nobody_counts_as_frozen() {
 	wait $pid || fail "rmmod failed"
 	sleep 100 &
 	pid=$!
-	trap 'kill -9 $pid; wait; echo 0 >"$group/drain/cgroup.freeze"
-		rmdir "$group/drain"; umount "$group"; rmdir "$group"' EXIT
 	echo $pid >"$group/drain/cgroup.procs"
 	freezes 100
 }
 
 # Whoever loads it again meanwhile is told so when the init function has failed.
 failed_init() {
-	cp "test_modules/$USER.ko" /tmp/again.ko
+	again=$(mktemp -d)
+	trap 'rm -r "$again"' EXIT
+	cp "test_modules/$USER.ko" "$again"
 	start=$(now_ms)
 	insert init_fails_ms=1000 hold_ms=2000 2>/dev/null &
 	pid=$!
 	sleep 0.5
-	insmod /tmp/again.ko 2>/dev/null && fail "the module could be loaded twice"
-	rm /tmp/again.ko
+	insmod "$again/$USER.ko" 2>/dev/null && fail "the module could be loaded twice"
 	unloading $USER || fail "loading it again has failed too late"
 	refs=$(awk -v name=$USER '$1 == name { print $3 }' /proc/modules)
 	[ "$refs" -eq -1 ] || fail "the module has $refs references"
@@ -398,10 +398,12 @@ killed_after_failed_init() {
 	pid=$!
 	begins $pid test_drain_failed
 	sleep 10.5
-	for _ in 1 2 3 4 5; do
-		grep -q '^State:.*I (idle)' /proc/$pid/status || fail "it is not idle"
+	idle=
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		! grep -q '^State:.*I (idle)' /proc/$pid/status || idle=y
 		sleep 0.05
 	done
+	[ "$idle" ] || fail "it is never idle"
 	[ "$(messages | grep -c 'has waited for')" -eq 1 ] || fail "there is not one report"
 	logged 'has waited for 10 s for the last reference on module test_drain_failed' ||
 		fail "it is not reported what it waits for"
@@ -447,6 +449,8 @@ one() {
 	title=$(echo "$1" | tr _ ' ')
 	("$1")
 	rc=$?
+	# Whatever became of it, the next test shall not suffer.
+	! loaded $USER || unloading $USER || rmmod $USER
 	if [ "$(taint)" != "$taint" ]; then
 		echo "# FAIL: taint is $(taint), was $taint"
 		taint=$(taint)
@@ -475,9 +479,9 @@ set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
 	sleepers_are_let_go worker_among_processors worker_preempted_in_a_kprobe \
 	processors_are_stopped_last sleeper_of_a_processor_that_went timer_in_the_text \
 	callbacks_of_a_worker holder_asleep_in_the_core frozen_in_exit frozen_after_exit \
-	frozen_at_the_text nobody_counts_as_frozen failed_init killed_before_a_short_tail \
-	killed_before_another_object_is_released others_go_on forced_without_a_drain \
-	killed_at_the_text killed_after_failed_init
+	frozen_at_the_text nobody_counts_as_frozen failed_init others_go_on \
+	forced_without_a_drain killed_before_a_short_tail \
+	killed_before_another_object_is_released killed_at_the_text killed_after_failed_init
 # shellcheck disable=SC2086
 [ -z "${MODULE_DRAIN_TESTS-}" ] || set -- $MODULE_DRAIN_TESTS
 ktap_set_plan $#

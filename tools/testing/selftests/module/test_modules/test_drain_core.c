@@ -116,6 +116,9 @@ static struct kprobe kprobe;
 
 int test_probe(void *addr)
 {
+	/* The one before is gone with its module, but not forgotten. */
+	if (kprobe.addr)
+		unregister_kprobe(&kprobe);
 	kprobe = (struct kprobe){ .addr = addr };
 
 	return register_kprobe(&kprobe);

@@ -240,6 +240,12 @@ static int __init test_drain_user_init(void)
 {
 	int ret;
 
+	if (probed) {
+		ret = test_probe(test_drain_probed);
+		if (ret)
+			return ret;
+	}
+
 	for (int i = 0; i <= !!both_ms; i++) {
 		objects[i].release = release;
 		ret = test_object_init(&objects[i], THIS_MODULE, i);
@@ -249,12 +255,6 @@ static int __init test_drain_user_init(void)
 
 	if (pin)
 		__module_get(THIS_MODULE);
-
-	if (probed) {
-		ret = test_probe(test_drain_probed);
-		if (ret)
-			return ret;
-	}
 
 	if (init_fails_ms >= 0) {
 		msleep(init_fails_ms);
