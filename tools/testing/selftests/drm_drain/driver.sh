@@ -25,8 +25,8 @@ slow_release() {
 
 # A report leaves a device alone that is being released.
 slow_release_reported() {
-	load "$1" worker_ms=0 release_ms=12000
-	takes 12000 "$1"
+	load "$1" worker_ms=0 release_ms=16000
+	takes 16000 "$1"
 	logged '\[drm\]   a device is being released by kworker' || fail "there is no report"
 	logged 'references' && fail "the report has looked into the device"
 	logged 'do not pin it' && fail "the driver's files pin it"
