@@ -54,7 +54,7 @@ matrix: worktree ## the selftests with vgem, vkms and drivers that QEMU has a de
 	@tools/drain/matrix
 
 .PHONY: stacks
-stacks: worktree ## stacks that cannot be read: x86 with frame pointers, arm64, BPF programs (50 minutes when cold)
+stacks: worktree ## stacks that cannot be read: x86 with frame pointers, arm64, BPF programs, or without any (1 hour when cold)
 	@tools/drain/setup --stacks
 	@tools/drain/stacks
 

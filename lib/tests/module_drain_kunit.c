@@ -29,6 +29,8 @@ struct waiter {
 	/* As the module loader waits */
 	bool killable;
 	int ret;
+	/* When it returned, the put that ended its wait was over. */
+	bool put_is_over;
 	struct completion returned;
 	struct task_struct *task;
 };
@@ -91,6 +93,7 @@ static int waiter_fn(void *data)
 		waiter->ret = module_drain_wait_state(waiter->drain, TASK_IDLE | TASK_WAKEKILL);
 	else
 		module_drain_wait(waiter->drain);
+	waiter->put_is_over = completion_done(&waiter->drain->drained);
 	complete(&waiter->returned);
 
 	return 0;
@@ -229,6 +232,20 @@ static void module_drain_test_two_waiters(struct kunit *test)
 	put_object(test);
 	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[0]));
 	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[1]));
+}
+
+/* Who finds no objects waits all the same, until nobody needs the drain any more. */
+static void module_drain_test_wait_during_last_put(struct kunit *test)
+{
+	struct module_drain_test *ctx = test->priv;
+
+	for (int i = 0; i < ARRAY_SIZE(ctx->waiters); i++)
+		start_waiter(test, &ctx->waiters[i]);
+
+	for (int i = 0; i < ARRAY_SIZE(ctx->waiters); i++) {
+		KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[i]));
+		KUNIT_EXPECT_TRUE(test, ctx->waiters[i].put_is_over);
+	}
 }
 
 static void module_drain_test_wait_again(struct kunit *test)
@@ -514,6 +531,7 @@ static struct kunit_case module_drain_test_cases[] = {
 	KUNIT_CASE(module_drain_test_get_fails_during_wait),
 	KUNIT_CASE(module_drain_test_wait_for_every_object),
 	KUNIT_CASE(module_drain_test_two_waiters),
+	KUNIT_CASE(module_drain_test_wait_during_last_put),
 	KUNIT_CASE(module_drain_test_wait_again),
 	KUNIT_CASE(module_drain_test_signal),
 	KUNIT_CASE(module_drain_test_killed),

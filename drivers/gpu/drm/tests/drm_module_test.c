@@ -294,6 +294,31 @@ static void late_put_work_fn(struct work_struct *work)
 }
 
 /* Two tasks that unload a module at once cannot be, two that drain it can. */
+/* An exit function may destroy what the device itself was allocated from. */
+static void drm_test_module_drain_waits_for_memory(struct kunit *test)
+{
+	struct mock_module *mock = test->priv;
+	struct kmem_cache *cache;
+	struct drm_device *drm;
+	void *container;
+
+	cache = kmem_cache_create("drm_module_test", 64, 0, SLAB_NO_MERGE, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	drm = mock_device(mock);
+	if (!IS_ERR(drm)) {
+		container = drm->managed.final_kfree;
+		drm->managed.final_kfree = kmem_cache_alloc(cache, GFP_KERNEL | __GFP_NOFAIL);
+
+		mock_forget(mock, drm);
+		drm_dev_put_deferred(drm);
+		mock->drain(&mock->module);
+		kfree(container);
+	}
+	/* Warns if the object is still there */
+	kmem_cache_destroy(cache);
+	KUNIT_EXPECT_EQ(test, mock->released, 1);
+}
+
 static void drm_test_module_drain_twice_at_once(struct kunit *test)
 {
 	struct mock_module *mock = test->priv;
@@ -793,6 +818,7 @@ static struct kunit_case drm_module_tests[] = {
 	KUNIT_CASE(drm_test_module_drain_waits_for_last_put),
 	KUNIT_CASE(drm_test_module_drain_waits_for_all_devices),
 	KUNIT_CASE(drm_test_module_drain_waits_for_managed_actions),
+	KUNIT_CASE(drm_test_module_drain_waits_for_memory),
 	KUNIT_CASE(drm_test_module_drain_twice_at_once),
 	KUNIT_CASE(drm_test_module_drain_ignores_other_module),
 	KUNIT_CASE(drm_test_module_no_device_while_draining),

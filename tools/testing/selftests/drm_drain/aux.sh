@@ -12,8 +12,6 @@ load_aux() {
 	load "$@"
 }
 
-references() { awk -v name="$1" '$1 == name { print $3 }' /proc/modules; }
-
 # Does not pin the driver, but the helpers, and what there is to be read goes with the driver.
 dp_aux_open() {
 	load_aux "$1"

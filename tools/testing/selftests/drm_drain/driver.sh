@@ -61,10 +61,20 @@ worker_with_a_sleeping_tail() {
 	reload "$1"
 }
 
+remove_livepatch() {
+	loaded drm_drain_livepatch || return
+	echo 0 >/sys/kernel/livepatch/drm_drain_livepatch/enabled
+	for _ in $(seq 100); do
+		rmmod drm_drain_livepatch && break
+		sleep 0.1
+	done
+} 2>/dev/null
+
 # The worker's function has been replaced, so the worker is in another module.
 worker_in_a_livepatch() {
 	[ -f test_modules/drm_drain_livepatch.ko ] || skip "no CONFIG_LIVEPATCH"
 	load "$1" worker_ms=200 tail_ms=6000
+	trap remove_livepatch EXIT
 	need insert drm_drain_livepatch
 	for _ in $(seq 100); do
 		[ "$(cat /sys/kernel/livepatch/drm_drain_livepatch/transition)" != 0 ] || break
@@ -82,12 +92,23 @@ worker_in_a_livepatch() {
 	finishes $rmmod_pid "$1"
 	[ $(($(now_ms) - start)) -ge 6190 ] || fail "rmmod did not wait"
 	logged 'worker returns, had to sleep for 6000 ms' || fail "the worker has not returned"
-	echo 0 >/sys/kernel/livepatch/drm_drain_livepatch/enabled
-	for _ in $(seq 100); do
-		rmmod drm_drain_livepatch 2>/dev/null && break
-		sleep 0.1
-	done
+	remove_livepatch
 	loaded drm_drain_livepatch && fail "the livepatch is still there"
+	reload "$1"
+}
+
+# Nobody is in the driver any more, but in drm.ko, which it has used.
+holder_below_the_core() {
+	grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"
+	[ "$(references drm)" -eq 0 ] || skip "drm is in use"
+	need insert drm_drain_below
+	load "$1" below_ms=3000
+	takes 500 "$1"
+	logged 'returns to the core' && fail "the holder has returned too early"
+	need rmmod drm
+	need modprobe drm
+	need rmmod drm_drain_below
+	logged 'has returned from the core' || fail "the holder has not returned"
 	reload "$1"
 }
 
@@ -260,10 +281,19 @@ killed_after_exit() {
 	fail "the device was not released"
 }
 
-failed_allocations() {
+# Until the test ends
+use_failslab() {
 	[ -d $DEBUGFS/failslab ] || skip "no CONFIG_FAILSLAB"
+	ignore=$(cat $DEBUGFS/failslab/ignore-gfp-wait)
+	verbose=$(cat $DEBUGFS/failslab/verbose)
+	trap 'echo "$ignore" >$DEBUGFS/failslab/ignore-gfp-wait
+		echo "$verbose" >$DEBUGFS/failslab/verbose' EXIT
 	echo N >$DEBUGFS/failslab/ignore-gfp-wait
 	echo 0 >$DEBUGFS/failslab/verbose
+}
+
+failed_allocations() {
+	use_failslab
 	n=1
 	tolerated=0
 	until logged 'has made [0-9]* allocations'; do
@@ -281,9 +311,7 @@ failed_allocations() {
 
 # Without a device, the exit function is the first that has to remember the module.
 failed_allocation_on_exit() {
-	[ -d $DEBUGFS/failslab ] || skip "no CONFIG_FAILSLAB"
-	echo N >$DEBUGFS/failslab/ignore-gfp-wait
-	echo 0 >$DEBUGFS/failslab/verbose
+	use_failslab
 	need insert "$1" devices=0 fail_exit=1
 	need rmmod "$1"
 	reload "$1"
@@ -308,6 +336,7 @@ outlived_by_a_va_space_put_in_a_timer() { outlived put_atomic=1; }
 
 run drm_drain_driver slow_release slow_release_reported many_devices \
 	worker_with_a_busy_tail worker_with_a_sleeping_tail worker_in_a_livepatch \
+	holder_below_the_core \
 	thread_stopped_last without_drain failed_init failed_init_with_a_file_open \
 	without_file_operations \
 	file_operations_without_owner file_operations_of_another_module \

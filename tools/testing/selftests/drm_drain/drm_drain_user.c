@@ -8,6 +8,7 @@
  *   flip     show a buffer, start a nonblocking page flip, and end at once
  *
  *   file     keep the file
+ *   mode     switch the display on, keep the file
  *   mmap     map a dumb buffer, close the file
  *   export   export a dumb buffer, close the file, keep the dma-buf
  *   mapbuf   the same, map the dma-buf, and close that too
@@ -21,6 +22,7 @@
  *   closing  keep such a fence, while another process closes the file
  *   fence    keep a fence on a buffer (of vgem), its sync_file, and the file
  *   open     keep the file of anything else
+ *   poll     poll NODE until it hangs up
  *   devmem   write to NODE where 64 KiB of memory are, which the device takes
  *   asleep   wait for signals that are the address NODE
  *   running  read from /dev/urandom with the address NODE in registers
@@ -39,6 +41,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -510,6 +513,14 @@ static void do_file(int fd)
 		complain("version");
 }
 
+static void do_mode(int fd)
+{
+	struct display display;
+
+	set_mode(fd, &display);
+	keep();
+}
+
 static void do_mmap(int fd)
 {
 	struct drm_mode_create_dumb dumb = create_dumb(fd, 64, 64);
@@ -814,6 +825,15 @@ static void do_open(int fd)
 		complain("stat");
 }
 
+static void do_poll(int fd)
+{
+	struct pollfd pollfd = { .fd = fd };
+
+	keep_begin(NULL, NULL);
+	if (poll(&pollfd, 1, -1) != 1 || !(pollfd.revents & POLLHUP))
+		complain("poll");
+}
+
 static const struct command {
 	const char *name;
 	void (*run)(int fd);
@@ -821,6 +841,7 @@ static const struct command {
 	{ "version", do_version },
 	{ "flip", do_flip },
 	{ "file", do_file },
+	{ "mode", do_mode },
 	{ "mmap", do_mmap },
 	{ "export", do_export },
 	{ "mapbuf", do_mapbuf },
@@ -833,6 +854,7 @@ static const struct command {
 	{ "closing", do_closing },
 	{ "fence", do_fence },
 	{ "open", do_open },
+	{ "poll", do_poll },
 };
 
 static __noreturn void wrong_usage(void)

@@ -27,6 +27,7 @@ skip() { say "$*" >"$tmp/reason"; exit "$KSFT_SKIP"; }
 need() { "$@" || fail "cannot: $*"; }
 
 loaded() { grep -q "^$1 " /proc/modules; }
+references() { awk -v name="$1" '$1 == name { print $3 }' /proc/modules; }
 state() { awk -v name="$1" '$1 == name { print $5 }' /proc/modules; }
 
 now_ms() {
@@ -297,7 +298,7 @@ let_go() {
 }
 
 SPLAT='cut here|WARNING: |BUG: |Oops|KASAN: |INFO: (possible|task|rcu|trying)|general protection'
-SPLAT="$SPLAT|DEADLOCK|refcount_t:|DEBUG_LOCKS_WARN|Call Trace"
+SPLAT="$SPLAT|Disabling lock debugging|DEADLOCK|refcount_t:|DEBUG_LOCKS_WARN|Call Trace"
 
 # one TEST DRIVER
 one() {
@@ -318,7 +319,7 @@ one() {
 	fi
 
 	echo "<6>$mark" >/dev/kmsg
-	("$1" "$2") >"$tmp/out" 2>&1
+	(trap 'exit 1' HUP INT TERM; "$1" "$2") >"$tmp/out" 2>&1
 	rc=$?
 
 	# Whatever became of it, the next test shall not suffer.

@@ -26,13 +26,16 @@ out_fence() {
 	reload "$1"
 }
 
-# Neither does a syncobj.
+# Neither does a syncobj, which is the core's. This it does not pin without the series.
 syncobj() {
 	load "$1"
 	keeping syncobj "$node"
 	unload "$1"
 	[ -d "/proc/$keeper" ] || fail "process $keeper is gone"
+	pinned=$(references drm)
 	let_go "$keeper"
+	! grep -qw drm_module_drain /proc/kallsyms || [ "$(references drm)" -lt "$pinned" ] ||
+		fail "the syncobj has not pinned drm.ko"
 	reload "$1"
 }
 

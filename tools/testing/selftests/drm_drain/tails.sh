@@ -34,10 +34,11 @@ unhook() {
 
 hook() {
 	[ -e $TRACING/trace ] || mount -t tracefs none $TRACING 2>/dev/null
-	trap unhook EXIT
 	case $1 in
 	kretprobe)
 		[ -e $TRACING/kprobe_events ] || skip "no kretprobes"
+		[ -z "$(cat $TRACING/kprobe_events)" ] || skip "there are kprobes already"
+		trap unhook EXIT
 		for function in $HOOKED; do
 			echo "r:drm_drain_$function $function" >>$TRACING/kprobe_events ||
 				fail "no kretprobe at $function()"
@@ -49,6 +50,8 @@ hook() {
 	function_graph)
 		grep -qw function_graph $TRACING/available_tracers 2>/dev/null ||
 			skip "no function graph tracer"
+		[ "$(cat $TRACING/current_tracer)" = nop ] || skip "a tracer is in use"
+		trap unhook EXIT
 		for function in $HOOKED; do
 			echo "$function" >>$TRACING/set_ftrace_filter ||
 				fail "cannot trace $function()"

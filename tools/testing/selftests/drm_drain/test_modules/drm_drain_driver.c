@@ -30,6 +30,7 @@
 #include <drm/drm_ioctl.h>
 #include <drm/drm_managed.h>
 #include <drm/drm_module.h>
+#include <drm/drm_print.h>
 
 #include "drm_drain_test.h"
 
@@ -48,6 +49,10 @@ MODULE_PARM_DESC(tail_ms, "Time that the worker runs on after it dropped its ref
 static bool tail_sleeps;
 module_param(tail_sleeps, bool, 0644);
 MODULE_PARM_DESC(tail_sleeps, "The worker spends that time sleeping, not busy");
+
+static unsigned int below_ms;
+module_param(below_ms, uint, 0444);
+MODULE_PARM_DESC(below_ms, "If not 0, drm_drain_below drops the last reference, and returns to drm.ko so many ms later");
 
 /* Where the worker reads from user memory at its end */
 static struct mm_struct *tail_mm;
@@ -241,12 +246,25 @@ static int drm_drain_probe(struct faux_device *fdev)
 	return drm_dev_register(&ddev->drm, 0);
 }
 
+static void drm_drain_hand_over(struct drm_device *drm)
+{
+	typeof(drm_drain_below) *below = symbol_get(drm_drain_below);
+
+	if (!below)
+		return;
+	drm_dev_get(drm);
+	below(drm_printf, drm_dev_put, drm, below_ms);
+	symbol_put(drm_drain_below);
+}
+
 static void drm_drain_remove(struct faux_device *fdev)
 {
 	struct drm_drain_device *ddev = faux_device_get_drvdata(fdev);
 
 	drm_dev_unplug(&ddev->drm);
 
+	if (below_ms)
+		drm_drain_hand_over(&ddev->drm);
 	if (worker_ms >= 0) {
 		drm_dev_get(&ddev->drm);
 		if (drm_drain_worker.drm) {

@@ -6,6 +6,7 @@
 #include <linux/workqueue.h>
 
 struct drm_device;
+struct drm_printer;
 
 /* drm_drain_driver's worker, which drm_drain_livepatch replaces the function of */
 struct drm_drain_worker {
@@ -21,5 +22,10 @@ struct drm_drain_worker {
 
 /* drm_drain_holder's, which drm_drain_driver may have instead of its own */
 extern const struct file_operations drm_drain_holder_fops;
+
+/* drm_drain_below's, which drops the reference in what drm_printf() calls */
+void drm_drain_below(void (*call_fn)(struct drm_printer *p, const char *f, ...),
+		     void (*put_fn)(struct drm_device *drm), struct drm_device *drm,
+		     unsigned int ms);
 
 #endif
