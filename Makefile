@@ -97,10 +97,10 @@ configs: setup tree ## DRM=y, MODULES=n, MODULE_UNLOAD=n, PREEMPT_RT: build and 
 	@tools/drain/check configs
 
 .PHONY: bench
-bench: worktree ## what the wait for a module's text costs, with up to 10,000 tasks
+bench: worktree ## what the wait for a module's text costs with up to 10,000 tasks, and a bound for that
 	@tools/drain/build patched
-	@tools/drain/boot -k patched -t 300 -q '-m 3072' -l bench -- tools/drain/guest/bench
-	@sed -n 's/.*drm_drain_bench: //p; s/^.*\] \([0-9]* tasks: gate\)/\1/p' build/results/bench.log
+	@tools/drain/boot -k patched -t 300 -q '-m 3072' -l bench -- tools/drain/guest/bench; rc=$$?; \
+		sed -n 's,^.*] bench: ,,p' build/results/bench.log; exit $$rc
 
 .PHONY: clean
 clean: ## remove this clone's kernels, logs and results

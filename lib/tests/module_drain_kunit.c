@@ -29,8 +29,6 @@ struct waiter {
 	/* As the module loader waits */
 	bool killable;
 	int ret;
-	/* When it returned, the put that ended its wait was over. */
-	bool put_is_over;
 	struct completion returned;
 	struct task_struct *task;
 };
@@ -93,7 +91,6 @@ static int waiter_fn(void *data)
 		waiter->ret = module_drain_wait_state(waiter->drain, TASK_IDLE | TASK_WAKEKILL);
 	else
 		module_drain_wait(waiter->drain);
-	waiter->put_is_over = completion_done(&waiter->drain->drained);
 	complete(&waiter->returned);
 
 	return 0;
@@ -232,6 +229,7 @@ static void module_drain_test_two_waiters(struct kunit *test)
 	put_object(test);
 	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[0]));
 	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[1]));
+	KUNIT_EXPECT_EQ(test, module_drain_count(&ctx->drain), 0);
 }
 
 /* Who finds no objects waits all the same, until nobody needs the drain any more. */
@@ -239,13 +237,19 @@ static void module_drain_test_wait_during_last_put(struct kunit *test)
 {
 	struct module_drain_test *ctx = test->priv;
 
-	for (int i = 0; i < ARRAY_SIZE(ctx->waiters); i++)
-		start_waiter(test, &ctx->waiters[i]);
+	KUNIT_ASSERT_TRUE(test, get_object(test));
+	start_waiter(test, &ctx->waiters[0]);
+	KUNIT_EXPECT_TRUE(test, waits(&ctx->waiters[0]));
 
-	for (int i = 0; i < ARRAY_SIZE(ctx->waiters); i++) {
-		KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[i]));
-		KUNIT_EXPECT_TRUE(test, ctx->waiters[i].put_is_over);
-	}
+	/* The two steps of module_drain_put() */
+	ctx->objects--;
+	KUNIT_EXPECT_TRUE(test, refcount_dec_and_test(&ctx->drain.count));
+	start_waiter(test, &ctx->waiters[1]);
+	KUNIT_EXPECT_TRUE(test, waits(&ctx->waiters[1]));
+	complete_all(&ctx->drain.drained);
+
+	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[0]));
+	KUNIT_EXPECT_TRUE(test, returned(&ctx->waiters[1]));
 }
 
 static void module_drain_test_wait_again(struct kunit *test)

@@ -14,8 +14,9 @@ load_crc() {
 	load "$1"
 	has card "$card"
 	keeping mode "$card"
-	data=$(find "$DEBUGFS/dri/${card#/dev/dri/card}" -path '*/crc/data' | head -n 1)
-	[ "$data" ] || skip "no CONFIG_DEBUG_FS"
+	[ -d $DEBUGFS/dri ] || skip "no CONFIG_DEBUG_FS"
+	data=$(find "$DEBUGFS/dri/${card#/dev/dri/card}/" -path '*/crc/data' | head -n 1)
+	[ "$data" ] || fail "there is no file for CRCs"
 }
 
 # switched_off DRIVER: there is nothing more to be read; and the driver goes
@@ -29,8 +30,6 @@ crc_file_open() {
 	exec 3<"$data" || fail "cannot open $data"
 	head -n 1 <&3 | grep -q '^0x' || fail "there are no CRCs"
 	switched_off "$1"
-	head -n 1 <&3 >"$tmp/crc" 2>/dev/null
-	[ ! -s "$tmp/crc" ] || fail "there are CRCs without the driver"
 	exec 3<&-
 	reload "$1"
 }
@@ -38,15 +37,18 @@ crc_file_open() {
 # One that waits for more
 crc_file_read() {
 	load_crc "$1"
-	cat "$data" >"$tmp/crc" 2>/dev/null &
+	cat "$data" >"$tmp/crc" 2>"$tmp/error" &
 	reader=$!
+	say $reader >>"$tmp/keepers"
 	for _ in $(seq 100); do
 		[ ! -s "$tmp/crc" ] || break
 		sleep 0.1
 	done
 	[ -s "$tmp/crc" ] || fail "there are no CRCs"
+	[ -d /proc/$reader ] || fail "the reader has ended: $(cat "$tmp/error")"
 	switched_off "$1"
 	wait $reader && fail "the reader has not seen that the driver goes"
+	grep -q 'No such device' "$tmp/error" || fail "the reader says: $(cat "$tmp/error")"
 	reload "$1"
 }
 
@@ -54,13 +56,13 @@ crc_file_polled() {
 	load_crc "$1"
 	poller=$(./drm_drain_user poll "$data" 2>"$tmp/error") || fail "$(cat "$tmp/error")"
 	say "$poller" >>"$tmp/keepers"
-	sleep 0.2
-	switched_off "$1"
 	for _ in $(seq 100); do
-		[ -d "/proc/$poller" ] || break
+		! grep -q poll "/proc/$poller/wchan" || break
 		sleep 0.1
 	done
-	[ ! -d "/proc/$poller" ] || fail "the poller has not seen that the driver goes"
+	grep -q poll "/proc/$poller/wchan" || fail "the poller does not wait"
+	switched_off "$1"
+	ends "$poller" || fail "the poller has not seen that the driver goes"
 	reload "$1"
 }
 

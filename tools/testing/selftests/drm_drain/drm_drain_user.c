@@ -828,9 +828,11 @@ static void do_open(int fd)
 static void do_poll(int fd)
 {
 	struct pollfd pollfd = { .fd = fd };
+	sigset_t none;
 
+	sigemptyset(&none);
 	keep_begin(NULL, NULL);
-	if (poll(&pollfd, 1, -1) != 1 || !(pollfd.revents & POLLHUP))
+	if (ppoll(&pollfd, 1, NULL, &none) != 1 || !(pollfd.revents & POLLHUP))
 		complain("poll");
 }
 

@@ -286,15 +286,19 @@ keeping_fault() {
 	say "$keeper" >>"$tmp/keepers"
 }
 
-# The process is a child of its own, which nobody can wait for.
-let_go() {
-	kill "$1" || fail "process $1 is gone"
+# ends PID: the process is a child of its own, which nobody can wait for.
+ends() {
 	for _ in $(seq 100); do
 		[ -d "/proc/$1" ] || return 0
 		grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null && return 0
 		sleep 0.1
 	done
-	fail "process $1 does not end"
+	return 1
+}
+
+let_go() {
+	kill "$1" || fail "process $1 is gone"
+	ends "$1" || fail "process $1 does not end"
 }
 
 SPLAT='cut here|WARNING: |BUG: |Oops|KASAN: |INFO: (possible|task|rcu|trying)|general protection'
@@ -333,7 +337,7 @@ one() {
 			sleep 1
 		fi 2>/dev/null
 	fi
-	for module in drm_drain_card "$driver" vgem vkms drm_drain_gpuvm; do
+	for module in drm_drain_card drm_drain_below "$driver" vgem vkms drm_drain_gpuvm; do
 		case " $loaded_before " in
 		*" $module "*) continue ;;
 		esac
@@ -391,6 +395,7 @@ run() {
 	grep -q " $CONFIGFS configfs " /proc/mounts || mount -t configfs none $CONFIGFS 2>/dev/null
 	tmp=$(mktemp -d) || exit "$KSFT_FAIL"
 	trap 'rm -rf "$tmp"' EXIT
+	trap 'exit 1' HUP INT TERM
 	loaded_before=$(awk '{ printf "%s ", $1 }' /proc/modules)
 	taint=$(taint)
 

@@ -25,11 +25,22 @@ HOOKED='schedule_timeout_idle strndup_user'
 # address DRIVER SECTION: where it begins
 address() { cat "/sys/module/$1/sections/$2"; }
 
+hooked=
+
+# What hook() has done
 unhook() {
-	echo nop >$TRACING/current_tracer
-	echo >$TRACING/set_ftrace_filter
-	[ ! -e $TRACING/events/kprobes/enable ] || echo 0 >$TRACING/events/kprobes/enable
-	[ ! -e $TRACING/kprobe_events ] || echo >$TRACING/kprobe_events
+	case " $hooked " in
+	*" kretprobe "*)
+		echo 0 >$TRACING/events/kprobes/enable
+		echo >$TRACING/kprobe_events
+		;;
+	esac
+	case " $hooked " in
+	*" function_graph "*)
+		echo nop >$TRACING/current_tracer
+		echo >$TRACING/set_ftrace_filter
+		;;
+	esac
 } 2>/dev/null
 
 hook() {
@@ -38,6 +49,7 @@ hook() {
 	kretprobe)
 		[ -e $TRACING/kprobe_events ] || skip "no kretprobes"
 		[ -z "$(cat $TRACING/kprobe_events)" ] || skip "there are kprobes already"
+		hooked="$hooked kretprobe"
 		trap unhook EXIT
 		for function in $HOOKED; do
 			echo "r:drm_drain_$function $function" >>$TRACING/kprobe_events ||
@@ -51,6 +63,8 @@ hook() {
 		grep -qw function_graph $TRACING/available_tracers 2>/dev/null ||
 			skip "no function graph tracer"
 		[ "$(cat $TRACING/current_tracer)" = nop ] || skip "a tracer is in use"
+		grep -q '^####' $TRACING/set_ftrace_filter || skip "functions are traced already"
+		hooked="$hooked function_graph"
 		trap unhook EXIT
 		for function in $HOOKED; do
 			echo "$function" >>$TRACING/set_ftrace_filter ||

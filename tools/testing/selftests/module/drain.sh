@@ -28,6 +28,9 @@ begins() {
 	done
 }
 
+# Without, nobody may sleep in the text after the last put.
+reliable_stacks() { grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"; }
+
 now_ms() {
 	read -r up _ </proc/uptime
 	echo $((${up%.*} * 1000 + (1${up#*.} - 100) * 10))
@@ -69,7 +72,7 @@ objects_of_two_subsystems() {
 after() { messages | awk -v first="$1" 'index($0, first) { on = 1 } on' | grep -q "$2"; }
 
 worker_asleep_in_the_text() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	insert wait=1 tail_ms=3000 && takes 3000
 	after 'exit returns' 'worker returns' ||
 		fail "the worker has not returned, or not after the exit function"
@@ -83,7 +86,7 @@ rmmod_in_a_namespace() {
 }
 
 thread_asleep_in_the_text() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	insert wait=1 thread=1 tail_ms=1500 && takes 3000
 	after 'exit returns' '] thread returns' ||
 		fail "the thread has not returned, or not after the exit function"
@@ -148,6 +151,7 @@ timer_in_the_text() {
 
 # Where something else is to run, not all are called at a time. That is where rmmod is not.
 callbacks_of_a_worker() {
+	reliable_stacks
 	compute
 	RMMOD="taskset 1 rmmod"
 	insert wait=1 tail_ms=1 callback_ms=2000 && takes 2000
@@ -156,7 +160,7 @@ callbacks_of_a_worker() {
 
 # Tasks are born, and die, while the stacks are looked at.
 worker_among_forks() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	others=
 	for _ in 1 2 3 4; do
 		while :; do sh -c 'true & exec true'; done &
@@ -187,6 +191,7 @@ sleepers_are_let_go() {
 	insert && takes 0
 	# shellcheck disable=SC2086
 	kill $others
+	others=
 	wait
 	for _ in $(seq 100); do
 		[ "$(tasks)" -gt $((before - 50)) ] || return 0
@@ -197,7 +202,7 @@ sleepers_are_let_go() {
 
 # Tasks are moved from a processor that goes, while they are looked at.
 worker_among_processors() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	online=/sys/devices/system/cpu/cpu1/online
 	[ -w $online ] || exit "$KSFT_SKIP"
 	echo 0 >$online || fail "the processor does not go"
@@ -214,6 +219,7 @@ worker_among_processors() {
 
 # A task that sleeps stays where it was when its processor goes.
 sleeper_of_a_processor_that_went() {
+	reliable_stacks
 	online=/sys/devices/system/cpu/cpu$last/online
 	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
 	[ -w "$online" ] || exit "$KSFT_SKIP"
@@ -235,37 +241,44 @@ trace() {
 	[ -e $tracing/kprobe_events ] && [ -z "$(cat $tracing/kprobe_events)" ]
 }
 
-# probe EVENT...: until the test ends
+# probe EVENT...: until the test ends, in an instance of its own
 probe() {
+	instance=$tracing/instances/test_drain
+	mkdir $instance || fail "no instance of tracing"
 	for event; do
 		echo "$event" >>$tracing/kprobe_events || fail "no event $event"
 	done
-	trap 'echo 0 >$tracing/events/kprobes/enable; echo >$tracing/kprobe_events
-		[ -z "${other-}" ] || { kill $other; wait; }' EXIT
-	echo >$tracing/trace
-	echo 1 >$tracing/events/kprobes/enable || fail "no events"
+	trap 'echo 0 >$instance/events/kprobes/enable; echo >$tracing/kprobe_events; rmdir $instance
+		[ -z "${other-}" ] || { kill $other; wait; }
+		[ -z "${times-}" ] || rm "$times"' EXIT
+	echo 1 >$instance/events/kprobes/enable || fail "no events"
 }
 
 # One that computes is first given the time to stop by itself.
 processors_are_stopped_last() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
 	trace || exit "$KSFT_SKIP"
 	compute
+	times=$(mktemp)
 	probe "p:test_drain_gate module_drain_gate" "p:test_drain_stop stop_one_cpu"
-	insert
-	taskset 1 rmmod $USER || fail "rmmod failed"
-	awk '$1 !~ /^rmmod-/ { next }
-		/test_drain_gate/ { gate = $0 }
-		/test_drain_stop/ && gate { print gate; print; exit }' $tracing/trace |
-		sed 's/.* \([0-9]*\.[0-9]*\): .*/\1/' |
-		awk '{ time[NR] = $1 } END { exit !(NR == 2 && time[2] - time[1] > 0.09) }' ||
+	# What preempts it for a moment, when it is looked at, lets it be read.
+	for _ in $(seq 10); do
+		insert
+		taskset 1 rmmod $USER || fail "rmmod failed"
+		awk '$1 !~ /^rmmod-/ { next }
+			/test_drain_gate/ { gate = $0 }
+			/test_drain_stop/ && gate { print gate; print; exit }' $instance/trace |
+			sed 's/.* \([0-9]*\.[0-9]*\): .*/\1/' >"$times"
+		[ ! -s "$times" ] || break
+	done
+	awk '{ time[NR] = $1 } END { exit !(NR == 2 && time[2] - time[1] > 0.09) }' "$times" ||
 		fail "no processor is stopped, or too early"
 }
 
 # It has left the module, and is in one that this used.
 holder_asleep_in_the_core() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	echo 3000 >/sys/module/test_drain_core/parameters/tail_ms
 	insert wait=1 hold_ms=100 && takes 100
 	rmmod test_drain_core || fail "the core cannot be unloaded"
@@ -316,13 +329,13 @@ frozen() {
 frozen_in_exit() { frozen wait=1 hold_ms=4000; }
 frozen_after_exit() { frozen hold_ms=4000; }
 frozen_at_the_text() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	frozen wait=1 tail_ms=4000
 }
 
 # The group freezes only when it has as many frozen tasks as tasks.
 nobody_counts_as_frozen() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	in_group wait=1 tail_ms=500
 	wait $pid || fail "rmmod failed"
 	sleep 100 &
@@ -339,6 +352,9 @@ failed_init() {
 	start=$(now_ms)
 	insert init_fails_ms=2000 hold_ms=3000 2>/dev/null &
 	pid=$!
+	until grep -q "^$USER .* Loading " /proc/modules || [ ! -d /proc/$pid ]; do
+		sleep 0.05
+	done
 	sleep 0.5
 	insmod "$again/$USER.ko" 2>/dev/null && fail "the module could be loaded twice"
 	unloading $USER || fail "loading it again has failed too late"
@@ -363,7 +379,11 @@ killed() {
 	! loaded $USER || fail "the module is still there"
 }
 
-killed_before_a_short_tail() { killed wait=1 hold_ms=1000 tail_ms=50; }
+killed_before_a_short_tail() {
+	reliable_stacks
+	killed wait=1 hold_ms=1000 tail_ms=50
+}
+
 killed_before_another_object_is_released() { killed wait=1 hold_ms=1000 both_ms=1050; }
 
 # dies PID MODULE: the process does at once, and the module stays where it is
@@ -379,7 +399,7 @@ dies() {
 
 # The module is dead then, so these are some that nothing else needs.
 killed_at_the_text() {
-	grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"
+	reliable_stacks
 	loaded test_drain_left && exit "$KSFT_SKIP"
 	insmod test_modules/test_drain_left.ko wait=1 tail_ms=5000
 	rmmod test_drain_left &
@@ -414,8 +434,10 @@ killed_after_failed_init() {
 
 # Each waits for its own.
 another_is_stalled() {
+	reliable_stacks
 	loaded test_drain_left && exit "$KSFT_SKIP"
-	insert hold_ms=6000
+	trap '! loaded test_drain_left || rmmod test_drain_left' EXIT
+	insert hold_ms=10000
 	insmod test_modules/test_drain_left.ko wait=1 hold_ms=500 tail_ms=500
 	rmmod $USER &
 	pid=$!
@@ -430,14 +452,14 @@ another_is_stalled() {
 
 # Other modules come and go while one is stalled, and with it those that use it.
 others_go_on() {
-	insert hold_ms=3000
+	insert hold_ms=5000
 	rmmod $USER &
 	pid=$!
 	begins $pid
 	rmmod test_drain_core 2>/dev/null && fail "the subsystem could be unloaded"
 	insert 2>/dev/null && fail "the module could be loaded twice"
 	rmmod $USER 2>/dev/null && fail "the module could be unloaded twice"
-	if ! loaded kunit && modprobe kunit 2>/dev/null; then
+	if ! loaded kunit && modprobe kunit 2>/dev/null && loaded kunit; then
 		rmmod kunit || fail "kunit cannot be unloaded"
 	fi
 	unloading $USER || fail "the module did not wait for so long"
@@ -472,6 +494,10 @@ one() {
 	[ "$1" != forced_without_a_drain ] || splat=${splat#*|}
 	# Whatever became of it, the next test shall not suffer.
 	! loaded $USER || unloading $USER || rmmod $USER
+	for _ in $(seq 100); do
+		loaded $USER || break
+		sleep 0.1
+	done
 	if [ "$(taint)" != "$taint" ]; then
 		echo "# FAIL: taint is $(taint), was $taint"
 		taint=$(taint)
@@ -489,6 +515,7 @@ one() {
 	esac
 }
 
+trap 'exit 1' HUP INT TERM
 ktap_print_header
 [ "$(id -u)" -eq 0 ] || { ktap_skip_all "must be run as root"; exit "$KSFT_SKIP"; }
 [ -f test_modules/$USER.ko ] || { ktap_skip_all "no CONFIG_MODULE_DRAIN"; exit "$KSFT_SKIP"; }

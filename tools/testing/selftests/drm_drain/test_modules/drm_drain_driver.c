@@ -243,6 +243,12 @@ static int drm_drain_probe(struct faux_device *fdev)
 
 	faux_device_set_drvdata(fdev, ddev);
 
+#ifdef HAVE_DRM_MODULE_DRAIN
+	/* So that reports have one more that was taken, and one that was dropped like this */
+	drm_dev_get(&ddev->drm);
+	drm_dev_put_deferred(&ddev->drm);
+#endif
+
 	return drm_dev_register(&ddev->drm, 0);
 }
 
@@ -356,6 +362,10 @@ static int drm_drain_thread(void *data)
 static int __init drm_drain_init(void)
 {
 	int ret;
+
+	/* drm_drain_below holds one. */
+	if (below_ms && devices != 1)
+		return -EINVAL;
 
 	ret = drm_drain_choose_fops();
 	if (ret)

@@ -126,11 +126,6 @@ static int hold_set(const char *val, const struct kernel_param *kp)
 
 	drm_dev_get(drm);
 	held = drm;
-#ifdef HAVE_DRM_MODULE_DRAIN
-	/* A pair that reports have to forget */
-	drm_dev_get(drm);
-	drm_dev_put_deferred(drm);
-#endif
 
 	return 0;
 }
