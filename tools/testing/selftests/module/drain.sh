@@ -15,6 +15,7 @@ tracing=/sys/kernel/tracing
 last=$(sed 's/.*[-,]//' /sys/devices/system/cpu/online)
 
 fail() { echo "# FAIL: $*"; exit "$KSFT_FAIL"; }
+skip() { echo "$*" >"$reason"; exit "$KSFT_SKIP"; }
 loaded() { grep -q "^$1 " /proc/modules; }
 unloading() { grep -q "^$1 .* Unloading " /proc/modules; }
 messages() { dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 }'; }
@@ -29,7 +30,7 @@ begins() {
 }
 
 # Without, nobody may sleep in the text after the last put.
-reliable_stacks() { grep -qw gate_look_stopped /proc/kallsyms || exit "$KSFT_SKIP"; }
+reliable_stacks() { grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"; }
 
 now_ms() {
 	read -r up _ </proc/uptime
@@ -80,7 +81,7 @@ worker_asleep_in_the_text() {
 
 # Who is rmmod's neighbour there is not who may be in the text.
 rmmod_in_a_namespace() {
-	[ -e /proc/self/ns/pid ] || exit "$KSFT_SKIP"
+	[ -e /proc/self/ns/pid ] || skip "no CONFIG_PID_NS"
 	RMMOD="unshare -pf rmmod"
 	worker_asleep_in_the_text
 }
@@ -95,7 +96,7 @@ thread_asleep_in_the_text() {
 
 # It runs on the last processor, and rmmod does not. Only its instruction pointer tells where it is.
 worker_running_in_the_text() {
-	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
+	[ "$last" -gt 0 ] || skip "one processor"
 	RMMOD="taskset 1 rmmod"
 	# It may have been preempted, by which it leaves its instruction pointer on its stack.
 	for _ in 1 2 3; do
@@ -106,7 +107,7 @@ worker_running_in_the_text() {
 
 # compute: another process has the last processor
 compute() {
-	[ "$last" -lt 63 ] || exit "$KSFT_SKIP"
+	[ "$last" -lt 63 ] || skip "more than 63 processors"
 	taskset "$(printf %x $((1 << last)))" sh -c 'while :; do :; done' &
 	other=$!
 	trap 'kill $other; wait' EXIT
@@ -114,7 +115,7 @@ compute() {
 
 # It neither runs nor sleeps most of the time.
 thread_preempted_in_the_text() {
-	uname -v | grep -q PREEMPT || exit "$KSFT_SKIP"
+	uname -v | grep -q PREEMPT || skip "no preemption"
 	compute
 	insert wait=1 thread=1 busy=1 tail_ms=1000 && takes 1000
 	kill -0 $other || fail "nothing else has computed"
@@ -125,8 +126,8 @@ thread_preempted_in_the_text() {
 
 # It is in a copy of its instructions that a kprobe runs in place of a breakpoint.
 worker_preempted_in_a_kprobe() {
-	[ "$(uname -m)" = x86_64 ] || exit "$KSFT_SKIP"
-	[ -d /sys/kernel/debug/kprobes ] || exit "$KSFT_SKIP"
+	[ "$(uname -m)" = x86_64 ] || skip "not x86_64"
+	[ -d /sys/kernel/debug/kprobes ] || skip "no CONFIG_KPROBES"
 	compute
 	insert wait=1 busy=1 probed=1 tail_ms=3000
 	list=/sys/kernel/debug/kprobes/list
@@ -141,7 +142,7 @@ worker_preempted_in_a_kprobe() {
 
 # A soft interrupt may be on no task's stack. This one is on another processor, which is idle.
 timer_in_the_text() {
-	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
+	[ "$last" -gt 0 ] || skip "one processor"
 	insert wait=1 hold_ms=1000 timer_ms=500 callback_ms=500
 	taskset 1 rmmod $USER || fail "rmmod failed"
 	after 'timer returns' 'callbacks return' || fail "the timer has not returned"
@@ -176,7 +177,7 @@ tasks() { awk '$1 == "task_struct" { print $2 }' /proc/slabinfo; }
 
 # What was looked at can go.
 sleepers_are_let_go() {
-	[ -e /proc/slabinfo ] || exit "$KSFT_SKIP"
+	[ -e /proc/slabinfo ] || skip "no /proc/slabinfo"
 	others=
 	trap 'kill $others 2>/dev/null' EXIT
 	for _ in $(seq 100); do
@@ -204,7 +205,7 @@ sleepers_are_let_go() {
 worker_among_processors() {
 	reliable_stacks
 	online=/sys/devices/system/cpu/cpu1/online
-	[ -w $online ] || exit "$KSFT_SKIP"
+	[ -w $online ] || skip "processors cannot go"
 	echo 0 >$online || fail "the processor does not go"
 	echo 1 >$online || fail "the processor does not come back"
 	while :; do
@@ -221,8 +222,8 @@ worker_among_processors() {
 sleeper_of_a_processor_that_went() {
 	reliable_stacks
 	online=/sys/devices/system/cpu/cpu$last/online
-	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
-	[ -w "$online" ] || exit "$KSFT_SKIP"
+	[ "$last" -gt 0 ] || skip "one processor"
+	[ -w "$online" ] || skip "processors cannot go"
 	# So that there are workers with lower numbers
 	insert wait=1 tail_ms=100 && takes 100
 	taskset "$(printf %x $((1 << last)))" sleep 1000 &
@@ -257,8 +258,8 @@ probe() {
 # One that computes is first given the time to stop by itself.
 processors_are_stopped_last() {
 	reliable_stacks
-	[ "$last" -gt 0 ] || exit "$KSFT_SKIP"
-	trace || exit "$KSFT_SKIP"
+	[ "$last" -gt 0 ] || skip "one processor"
+	trace || skip "no events for functions, or somebody has some"
 	compute
 	times=$(mktemp)
 	probe "p:test_drain_gate module_drain_gate" "p:test_drain_stop stop_one_cpu"
@@ -290,7 +291,7 @@ holder_asleep_in_the_core() {
 
 # in_group PARAMETER...: rmmod in a control group
 in_group() {
-	grep -qw cgroup2 /proc/filesystems || exit "$KSFT_SKIP"
+	grep -qw cgroup2 /proc/filesystems || skip "no control groups"
 	group=$(mktemp -d)
 	mount -t cgroup2 none "$group" || fail "no control groups"
 	trap 'echo 0 >"$group/drain/cgroup.freeze"; kill -9 $pid; wait $pid
@@ -400,7 +401,7 @@ dies() {
 # The module is dead then, so these are some that nothing else needs.
 killed_at_the_text() {
 	reliable_stacks
-	loaded test_drain_left && exit "$KSFT_SKIP"
+	loaded test_drain_left && skip "test_drain_left was left behind before"
 	insmod test_modules/test_drain_left.ko wait=1 tail_ms=5000
 	rmmod test_drain_left &
 	pid=$!
@@ -415,7 +416,7 @@ killed_at_the_text() {
 }
 
 killed_after_failed_init() {
-	loaded test_drain_failed && exit "$KSFT_SKIP"
+	loaded test_drain_failed && skip "test_drain_failed was left behind before"
 	insmod test_modules/test_drain_failed.ko init_fails_ms=0 pin=1 2>/dev/null &
 	pid=$!
 	begins $pid test_drain_failed
@@ -435,7 +436,7 @@ killed_after_failed_init() {
 # Each waits for its own.
 another_is_stalled() {
 	reliable_stacks
-	loaded test_drain_left && exit "$KSFT_SKIP"
+	loaded test_drain_left && skip "test_drain_left was left behind before"
 	trap '! loaded test_drain_left || rmmod test_drain_left' EXIT
 	insert hold_ms=10000
 	insmod test_modules/test_drain_left.ko wait=1 hold_ms=500 tail_ms=500
@@ -471,7 +472,7 @@ others_go_on() {
 # As ever, for a module that is in use and has nothing to wait for. Lockdep is off after this.
 forced_without_a_drain() {
 	zcat /proc/config.gz 2>/dev/null | grep -q 'CONFIG_MODULE_FORCE_UNLOAD is not set' &&
-		exit "$KSFT_SKIP"
+		skip "no CONFIG_MODULE_FORCE_UNLOAD"
 	rmmod test_drain_core || fail "the core cannot be unloaded"
 	insmod test_modules/test_drain_core.ko pin=1
 	rmmod test_drain_core 2>/dev/null && fail "the core could be unloaded"
@@ -510,11 +511,13 @@ one() {
 	fi
 	case $rc in
 	0) ktap_test_pass "$title" ;;
-	"$KSFT_SKIP") ktap_test_skip "$title" ;;
+	"$KSFT_SKIP") ktap_test_skip "$title: $(cat "$reason")" ;;
 	*) ktap_test_fail "$title" ;;
 	esac
 }
 
+reason=$(mktemp) || exit
+trap 'rm "$reason"' EXIT
 trap 'exit 1' HUP INT TERM
 ktap_print_header
 [ "$(id -u)" -eq 0 ] || { ktap_skip_all "must be run as root"; exit "$KSFT_SKIP"; }
