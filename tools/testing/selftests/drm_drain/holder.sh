@@ -37,6 +37,7 @@ drops() {
 
 dropped_by_a_worker() { drops worker "$1"; }
 dropped_by_a_thread() { drops thread "$1"; }
+dropped_by_another_worker() { drops deferred "$1"; }
 dropped_in_a_soft_interrupt() { drops softirq "$1"; }
 dropped_in_a_hard_interrupt() { drops hardirq "$1"; }
 
@@ -223,6 +224,7 @@ not_dropped() {
 	reload "$1"
 }
 
-run "$DRM_DRAIN_DRIVERS" dropped_by_a_worker dropped_by_a_thread dropped_in_a_soft_interrupt \
+run "$DRM_DRAIN_DRIVERS" dropped_by_a_worker dropped_by_a_thread dropped_by_another_worker \
+	dropped_in_a_soft_interrupt \
 	dropped_in_a_hard_interrupt dropped_during_rmmod bound_during_rmmod \
 	identified_during_rmmod configured_during_rmmod several_devices not_dropped

@@ -41,11 +41,12 @@ static unsigned int release_ms;
 module_param(release_ms, uint, 0644);
 MODULE_PARM_DESC(release_ms, "If not 0, releasing the device first takes so many ms in here and then looks at its driver");
 
-enum { PUT_FROM_WORKER, PUT_FROM_THREAD, PUT_FROM_SOFTIRQ, PUT_FROM_HARDIRQ };
+enum { PUT_FROM_WORKER, PUT_FROM_THREAD, PUT_FROM_DEFERRED, PUT_FROM_SOFTIRQ, PUT_FROM_HARDIRQ };
 
 static const char * const put_from_names[] = {
 	[PUT_FROM_WORKER] = "worker",
 	[PUT_FROM_THREAD] = "thread",
+	[PUT_FROM_DEFERRED] = "deferred",
 	[PUT_FROM_SOFTIRQ] = "softirq",
 	[PUT_FROM_HARDIRQ] = "hardirq",
 };
@@ -73,7 +74,7 @@ static const struct kernel_param_ops put_from_ops = {
 	.get = put_from_get,
 };
 module_param_cb(put_from, &put_from_ops, NULL, 0644);
-MODULE_PARM_DESC(put_from, "Where to drop the reference: worker, thread, softirq, or hardirq");
+MODULE_PARM_DESC(put_from, "Where to drop the reference: worker, thread, deferred (from a worker to another one), softirq, or hardirq");
 
 static DEFINE_MUTEX(holder_lock);
 static struct drm_device *held;		/* protected by holder_lock */
@@ -227,6 +228,7 @@ static void put_in_hardirq(struct put *put)
 }
 #else
 /* Without drm_dev_put_deferred(), this cannot be done in interrupts. */
+#define drm_dev_put_deferred	drm_dev_put
 #define put_in_softirq	put_in_thread
 #define put_in_hardirq	put_in_thread
 #endif
@@ -244,6 +246,9 @@ static void put_work_fn(struct work_struct *work)
 	switch (put_from) {
 	case PUT_FROM_THREAD:
 		put_in_thread(&put);
+		break;
+	case PUT_FROM_DEFERRED:
+		drm_dev_put_deferred(put.drm);
 		break;
 	case PUT_FROM_SOFTIRQ:
 		put_in_softirq(&put);
