@@ -35,8 +35,8 @@ slow_release_reported() {
 
 # A report has an end.
 many_devices() {
-	load "$1" devices=12 worker_ms=11000
-	takes 11000 "$1"
+	load "$1" devices=12 worker_ms=16000
+	takes 16000 "$1"
 	messages | grep '\[drm\]   ' >"$tmp/report"
 	[ "$(grep -c 'drm_drain\.[0-9]*: .*references' "$tmp/report")" -eq 10 ] ||
 		fail "the report does not name 10 devices"
@@ -155,15 +155,15 @@ node_during_init() {
 failed_init() {
 	loaded drm_drain_holder || need insert drm_drain_holder
 	nodes >"$tmp/nodes"
-	insert "$1" init_fails_ms=1000 &
+	insert "$1" init_fails_ms=3000 &
 	insmod_pid=$!
 	node_during_init
 	hold
 	echo worker >$HOLDER/put_from
 	start=$(now_ms)
-	echo 2000 >$HOLDER/put || fail "the holder does not put"
+	echo 4000 >$HOLDER/put || fail "the holder does not put"
 	wait $insmod_pid && fail "$1 has loaded"
-	[ $(($(now_ms) - start)) -ge 1990 ] || fail "insmod did not wait"
+	[ $(($(now_ms) - start)) -ge 3990 ] || fail "insmod did not wait"
 	loaded "$1" && fail "$1 is still there"
 	logged "module $1 leaves 1 DRM devices behind" || fail "no hint in the log"
 	reload "$1"
