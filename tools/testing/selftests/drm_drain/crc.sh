@@ -34,17 +34,13 @@ crc_file_open() {
 	reload "$1"
 }
 
-# One that waits for more
+# The reader waits for more CRCs than there are.
 crc_file_read() {
 	load_crc "$1"
 	cat "$data" >"$tmp/crc" 2>"$tmp/error" &
 	reader=$!
 	say $reader >>"$tmp/keepers"
-	for _ in $(seq 100); do
-		[ ! -s "$tmp/crc" ] || break
-		sleep 0.1
-	done
-	[ -s "$tmp/crc" ] || fail "there are no CRCs"
+	soon test -s "$tmp/crc" || fail "there are no CRCs"
 	[ -d /proc/$reader ] || fail "the reader has ended: $(cat "$tmp/error")"
 	switched_off "$1"
 	wait $reader && fail "the reader has not seen that the driver goes"
@@ -56,13 +52,9 @@ crc_file_polled() {
 	load_crc "$1"
 	poller=$(./drm_drain_user poll "$data" 2>"$tmp/error") || fail "$(cat "$tmp/error")"
 	say "$poller" >>"$tmp/keepers"
-	for _ in $(seq 100); do
-		! grep -q poll "/proc/$poller/wchan" || break
-		sleep 0.1
-	done
-	grep -q poll "/proc/$poller/wchan" || fail "the poller does not wait"
+	soon grep -q poll "/proc/$poller/wchan" || fail "the poller does not wait"
 	switched_off "$1"
-	ends "$poller" || fail "the poller has not seen that the driver goes"
+	soon has_ended "$poller" || fail "the poller has not seen that the driver goes"
 	reload "$1"
 }
 

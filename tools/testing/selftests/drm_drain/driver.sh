@@ -54,7 +54,7 @@ worker_with_a_busy_tail() {
 }
 
 worker_with_a_sleeping_tail() {
-	grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"
+	reliable_stacks
 	load "$1" worker_ms=200 tail_ms=500 tail_sleeps=1
 	takes 700 "$1"
 	logged 'worker returns' || fail "the worker has not returned"
@@ -64,10 +64,7 @@ worker_with_a_sleeping_tail() {
 remove_livepatch() {
 	loaded drm_drain_livepatch || return
 	echo 0 >/sys/kernel/livepatch/drm_drain_livepatch/enabled
-	for _ in $(seq 100); do
-		rmmod drm_drain_livepatch && break
-		sleep 0.1
-	done
+	soon rmmod drm_drain_livepatch
 } 2>/dev/null
 
 # The worker's function has been replaced, so the worker is in another module.
@@ -99,7 +96,7 @@ worker_in_a_livepatch() {
 
 # Nobody is in the driver any more, but in drm.ko, which it has used.
 holder_below_the_core() {
-	grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"
+	reliable_stacks
 	# The libraries that other tests have left, and nobody uses
 	for _ in 1 2 3; do
 		for module in /sys/module/drm/holders/*; do
@@ -283,14 +280,10 @@ killed_after_exit() {
 	# Its code is still there for the last reference.
 	echo worker >$HOLDER/put_from
 	echo 0 >$HOLDER/put || fail "the holder does not put"
-	for _ in $(seq 100); do
-		! logged 'release ends' || return 0
-		sleep 0.1
-	done
-	fail "the device was not released"
+	soon logged 'release ends' || fail "the device was not released"
 }
 
-# Until the test ends
+# Allocations can fail until the test ends. Then failslab is as it was.
 use_failslab() {
 	[ -d $DEBUGFS/failslab ] || skip "no CONFIG_FAILSLAB"
 	ignore=$(cat $DEBUGFS/failslab/ignore-gfp-wait)

@@ -26,6 +26,20 @@ fail() { say "FAIL: $*"; exit "$KSFT_FAIL"; }
 skip() { say "$*" >"$tmp/reason"; exit "$KSFT_SKIP"; }
 need() { "$@" || fail "cannot: $*"; }
 
+# soon COMMAND...: it succeeds, at the latest after as long as a busy machine may need
+soon() {
+	for _ in $(seq 100); do
+		"$@" && return
+		sleep 0.1
+	done
+	return 1
+}
+
+# Without reliable stack traces, nobody may sleep in a driver's text after the last put.
+reliable_stacks() {
+	grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"
+}
+
 loaded() { grep -q "^$1 " /proc/modules; }
 references() { awk -v name="$1" '$1 == name { print $3 }' /proc/modules; }
 state() { awk -v name="$1" '$1 == name { print $5 }' /proc/modules; }
@@ -286,19 +300,12 @@ keeping_fault() {
 	say "$keeper" >>"$tmp/keepers"
 }
 
-# ends PID: the process is a child of its own, which nobody can wait for.
-ends() {
-	for _ in $(seq 100); do
-		[ -d "/proc/$1" ] || return 0
-		grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null && return 0
-		sleep 0.1
-	done
-	return 1
-}
+# has_ended PID: the process is a child of its own, which nobody can wait for.
+has_ended() { [ ! -d "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null; }
 
 let_go() {
 	kill "$1" || fail "process $1 is gone"
-	ends "$1" || fail "process $1 does not end"
+	soon has_ended "$1" || fail "process $1 does not end"
 }
 
 SPLAT='cut here|WARNING: |BUG: |Oops|KASAN: |INFO: (possible|task|rcu|trying)|general protection'

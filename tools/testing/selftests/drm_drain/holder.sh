@@ -209,11 +209,17 @@ not_dropped() {
 		logged "\\[drm\\] .*hold_set.*drm_drain_holder" ||
 			fail "the report does not say where the holder took its reference"
 		messages | sed 's/.*\[drm\] //' | awk '
-			/: [0-9]+ references/ { n = 1; left = $2 }
-			n && /references taken, the last one by .*:[0-9]+, at/ { n++; left -= $1 }
-			n && /references dropped, the last one by .*:[0-9]+, at/ { n++; left += $1 }
+			/: [0-9]+ references/ { named = 1; left = $2 }
+			named && /references taken, the last one by .*:[0-9]+, at/ {
+				taken = 1
+				left -= $1
+			}
+			named && /references dropped, the last one by .*:[0-9]+, at/ {
+				dropped = 1
+				left += $1
+			}
 			/more not remembered/ { left = 0 }
-			END { exit !(n > 2 && left == 0) }' ||
+			END { exit !(taken && dropped && left == 0) }' ||
 			fail "the report does not say how many references were taken and dropped"
 	fi
 	logged 'blocked for more than' && fail "a hung task was reported"

@@ -65,10 +65,7 @@ commit_waits_and_file_is_closed() {
 	let_go "$keeper"
 	refuses_itself "$1" closing "$card"
 	refuses_heir "$1" closing "$card"
-	for _ in $(seq 100); do
-		rmmod "$1" 2>/dev/null && break
-		sleep 0.1
-	done
+	soon rmmod "$1" 2>/dev/null
 	loaded "$1" && fail "$1 cannot be unloaded after the fence was signalled"
 	reload "$1"
 }

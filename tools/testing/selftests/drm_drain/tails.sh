@@ -86,11 +86,6 @@ hook() {
 	esac
 }
 
-# Without, nobody may sleep in the text after the last put.
-reliable_stacks() {
-	grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"
-}
-
 # The processes that sleep in a fault; the threads of drm_drain_fault are not seen here.
 in_fault() {
 	for dir in /proc/[0-9]*; do

@@ -247,12 +247,11 @@ trace() {
 probe() {
 	instance=$tracing/instances/test_drain
 	mkdir $instance || fail "no instance of tracing"
+	trap 'echo 0 >$instance/events/kprobes/enable; echo >$tracing/kprobe_events; rmdir $instance
+		[ -z "${other-}" ] || { kill $other; wait; }' EXIT
 	for event; do
 		echo "$event" >>$tracing/kprobe_events || fail "no event $event"
 	done
-	trap 'echo 0 >$instance/events/kprobes/enable; echo >$tracing/kprobe_events; rmdir $instance
-		[ -z "${other-}" ] || { kill $other; wait; }
-		[ -z "${times-}" ] || rm "$times"' EXIT
 	echo 1 >$instance/events/kprobes/enable || fail "no events"
 }
 
@@ -262,19 +261,19 @@ processors_are_stopped_last() {
 	[ "$last" -gt 0 ] || skip "one processor"
 	trace || skip "no events for functions, or somebody has some"
 	compute
-	times=$(mktemp)
 	probe "p:test_drain_gate module_drain_gate" "p:test_drain_stop stop_one_cpu"
 	# What preempts it for a moment, when it is looked at, lets it be read.
 	for _ in $(seq 10); do
 		insert
 		taskset 1 rmmod $USER || fail "rmmod failed"
-		awk '$1 !~ /^rmmod-/ { next }
+		times=$(awk '$1 !~ /^rmmod-/ { next }
 			/test_drain_gate/ { gate = $0 }
 			/test_drain_stop/ && gate { print gate; print; exit }' $instance/trace |
-			sed 's/.* \([0-9]*\.[0-9]*\): .*/\1/' >"$times"
-		[ ! -s "$times" ] || break
+			sed 's/.* \([0-9]*\.[0-9]*\): .*/\1/')
+		[ -z "$times" ] || break
 	done
-	awk '{ time[NR] = $1 } END { exit !(NR == 2 && time[2] - time[1] > 0.09) }' "$times" ||
+	echo "$times" |
+		awk '{ time[NR] = $1 } END { exit !(NR == 2 && time[2] - time[1] > 0.09) }' ||
 		fail "no processor is stopped, or too early"
 }
 
@@ -434,7 +433,7 @@ killed_after_failed_init() {
 	dies $pid test_drain_failed
 }
 
-# Each waits for its own.
+# Two modules are unloaded at a time, and each waits for its own objects only.
 another_is_stalled() {
 	reliable_stacks
 	loaded test_drain_left && skip "test_drain_left was left behind before"
