@@ -18,7 +18,7 @@ dp_aux_open() {
 	aux=$(grep -lx drm_drain_aux /sys/class/drm_dp_aux_dev/*/name 2>/dev/null) ||
 		skip "no CONFIG_DRM_DISPLAY_DP_AUX_CHARDEV"
 	aux=/dev/$(basename "$(dirname "$aux")")
-	exec 3<>"$aux" || fail "cannot open $aux"
+	command exec 3<>"$aux" || fail "cannot open $aux"
 	head -c 16 <&3 >"$tmp/dpcd" || fail "cannot read $aux"
 	[ "$(wc -c <"$tmp/dpcd")" -eq 16 ] || fail "cannot read 16 bytes of $aux"
 	unload "$1"
@@ -28,19 +28,18 @@ dp_aux_open() {
 	reload "$1"
 }
 
+unused() { [ "$(references "$1")" -eq 0 ]; }
+
 # The core dump has a reference on the module until it is written to, or too old.
 core_dump() {
 	load_aux "$1" dump=1
 	dump=$(readlink -f "$parent/devcoredump")
 	[ -e "$dump/data" ] || skip "no CONFIG_DEV_COREDUMP"
-	exec 3<"$dump/data" || fail "cannot open $dump/data"
+	command exec 3<"$dump/data" || fail "cannot open $dump/data"
 	refuses "$1"
 	head -n 1 <&3 | grep -q 'core dump of drm_drain_aux' || fail "not the core dump"
 	echo 0 >"$dump/data" || fail "cannot write to $dump/data"
-	for _ in $(seq 100); do
-		[ "$(references "$1")" -gt 0 ] || break
-		sleep 0.1
-	done
+	soon unused "$1"
 	# The file is still open.
 	unload "$1"
 	exec 3<&-
@@ -56,11 +55,11 @@ i2c_open() {
 	i2c=$(grep -lx drm_drain_aux /sys/class/i2c-dev/*/name 2>/dev/null) ||
 		skip "no CONFIG_I2C_CHARDEV"
 	i2c=/dev/$(basename "$(dirname "$i2c")")
-	exec 3<>"$i2c" || fail "cannot open $i2c"
+	command exec 3<>"$i2c" || fail "cannot open $i2c"
 	if [ "$(references "$1")" -eq 0 ]; then
 		exec 3<&-
 		need rmmod "$1"
-		grep -qw drm_module_drain /proc/kallsyms &&
+		has_function drm_module_drain &&
 			fail "the I2C adapter of a DP AUX channel does not pin the driver"
 		skip "the I2C adapter of a DP AUX channel does not pin the driver in this kernel"
 	fi

@@ -27,7 +27,7 @@ switched_off() {
 
 crc_file_open() {
 	load_crc "$1"
-	exec 3<"$data" || fail "cannot open $data"
+	command exec 3<"$data" || fail "cannot open $data"
 	head -n 1 <&3 | grep -q '^0x' || fail "there are no CRCs"
 	switched_off "$1"
 	exec 3<&-

@@ -21,7 +21,7 @@ render_node() {
 # A file that the shell has, and rmmod from it
 inherited_from_a_shell() {
 	load "$1"
-	exec 3<"$node" || fail "cannot open $node"
+	command exec 3<"$node" || fail "cannot open $node"
 	refuses "$1"
 	exec 3<&-
 	unload "$1"
@@ -34,7 +34,7 @@ debugfs_file() {
 	has card "$card"
 	name=$DEBUGFS/dri/${card#/dev/dri/card}/name
 	[ -e "$name" ] || fail "there is no $name"
-	exec 3<"$name" || fail "cannot open $name"
+	command exec 3<"$name" || fail "cannot open $name"
 	unload "$1"
 	cat <&3 >"$tmp/name" 2>/dev/null && fail "$name can be read without the driver"
 	exec 3<&-

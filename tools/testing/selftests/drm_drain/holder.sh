@@ -87,15 +87,15 @@ creating() {
 	for _ in $(seq 200); do
 		rmmod "$held_driver" 2>/dev/null &
 		rmmod_pid=$!
-		while [ -d /proc/$rmmod_pid ] && [ "$(state "$held_driver")" = Live ]; do
+		while [ -d /proc/$rmmod_pid ] && is "$held_driver" live; do
 			sleep 0.01
 		done
-		[ "$(state "$held_driver")" = Live ] || break
+		is "$held_driver" live || break
 	done
 	waits "$rmmod_pid" "$held_driver"
 	sleep 0.1
 	[ ! -e "$file" ] || fail "$file is still there"
-	[ -z "$(nodes | without "$tmp/nodes")" ] || fail "there is a device"
+	[ -z "$(new_nodes "$old_nodes")" ] || fail "there is a device"
 	echo worker >$HOLDER/put_from
 	echo 0 >$HOLDER/put || fail "the holder does not put"
 	finishes "$rmmod_pid" "$held_driver"
@@ -164,13 +164,13 @@ configured_during_rmmod() {
 several_devices() {
 	load "$1"
 	[ -d "$CONFIGFS/$1" ] || lacks configfs
-	nodes >"$tmp/own"
+	own=$(nodes)
 	trap 'unconfigure 2>/dev/null' EXIT
 	need configure
-	node=/dev/dri/$(nodes | without "$tmp/own" | head -n 1)
+	node=/dev/dri/$(new_nodes "$own" | head -n 1)
 	hold
 	need unconfigure
-	[ -z "$(nodes | without "$tmp/own")" ] || fail "$node is still there"
+	[ -z "$(new_nodes "$own")" ] || fail "$node is still there"
 	rmmod "$1" &
 	waits $! "$1"
 	echo worker >$HOLDER/put_from
@@ -196,16 +196,16 @@ not_dropped() {
 		fi
 	done
 	while [ $(($(now_ms) - start)) -lt 11500 ]; do
-		sleep 0.5
+		sleep 1
 	done
-	grep -q '^State:.*I (idle)' /proc/$rmmod_pid/status || fail "rmmod has ended"
+	is_idle $rmmod_pid || fail "rmmod has ended"
 	logged "has waited for 10 s until the DRM devices of module $1 are released" ||
 		fail "no report after 10 s"
 	messages | grep -A 1 'has waited for 10 s' |
 		grep -q "\\[drm\\]   $(basename "$parent"): .*references" ||
 		fail "the report does not name the device"
 	# CONFIG_DRM_DEBUG_DEVICE_REFS
-	if grep -qw drm_dev_refs_print /proc/kallsyms; then
+	if has_function drm_dev_refs_print; then
 		logged "\\[drm\\] .*hold_set.*drm_drain_holder" ||
 			fail "the report does not say where the holder took its reference"
 		messages | sed 's/.*\[drm\] //' | awk '

@@ -1,10 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Many tasks sleep in the kernel with stacks that some unwinders cannot read, and
-# none of them has to do with DRM: drivers unload as if these tasks were not there.
+# none of them has to do with DRM: a driver unloads as if these tasks were not there. With
+# the test driver.
 
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
+
+# shellcheck disable=SC2034
+SERIES=y
 
 TASKS=${DRM_DRAIN_TASKS:-1000}
 # What they may add to the time that rmmod takes. A stack is read in microseconds,
@@ -32,4 +36,4 @@ unreadable_sleepers() {
 	reload "$1"
 }
 
-run "$DRM_DRAIN_DRIVERS" unreadable_sleepers
+run drm_drain_driver unreadable_sleepers

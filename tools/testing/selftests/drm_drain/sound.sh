@@ -8,18 +8,19 @@
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
 
+has_control() {
+	for control in /sys/bus/faux/devices/drm_drain_card/sound/card*/controlC*; do
+		[ ! -d "$control" ] || return 0
+	done
+	return 1
+}
+
 load_sound() {
 	[ -f test_modules/drm_drain_sound.ko ] || skip "no CONFIG_SND_SOC_HDMI_CODEC"
 	need modprobe snd-soc-hdmi-codec
 	load "$1"
 	need insert drm_drain_card
-	control=
-	for _ in $(seq 100); do
-		for control in /sys/bus/faux/devices/drm_drain_card/sound/card*/controlC*; do
-			[ ! -d "$control" ] || break 2
-		done
-		sleep 0.1
-	done
+	soon has_control
 	control=/dev/snd/$(basename "$control")
 	[ -c "$control" ] || fail "there is no sound card"
 }
@@ -39,13 +40,9 @@ sound_card_open() {
 	rmmod_pid=$!
 	sleep 2
 	[ -d /proc/$rmmod_pid ] || fail "rmmod does not wait for $control"
-	[ "$(state "$1")" = Unloading ] || fail "$1 is $(state "$1")"
+	is "$1" going || fail "$1 is $state"
 	let_go "$keeper"
-	for _ in $(seq 100); do
-		[ -d /proc/$rmmod_pid ] || break
-		sleep 0.1
-	done
-	[ ! -d /proc/$rmmod_pid ] || fail "rmmod does not return"
+	soon test ! -d /proc/$rmmod_pid || fail "rmmod does not return"
 	wait $rmmod_pid || fail "rmmod failed"
 	loaded "$1" && fail "$1 is still there"
 	need rmmod drm_drain_card

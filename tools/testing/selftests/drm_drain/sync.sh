@@ -34,7 +34,7 @@ syncobj() {
 	[ -d "/proc/$keeper" ] || fail "process $keeper is gone"
 	pinned=$(references drm)
 	let_go "$keeper"
-	if loaded drm && grep -qw drm_module_drain /proc/kallsyms; then
+	if loaded drm && has_function drm_module_drain; then
 		[ "$(references drm)" -lt "$pinned" ] || fail "the syncobj has not pinned drm.ko"
 	fi
 	reload "$1"

@@ -16,15 +16,19 @@ idle() {
 }
 
 ten_times_in_a_row() {
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
-		load "$1"
-		unload "$1"
+	load "$1"
+	unload "$1"
+	for _ in 2 3 4 5 6 7 8 9; do
+		need insert "$1"
+		need rmmod "$1"
 	done
+	load "$1"
+	unload "$1"
 }
 
 file_open() {
 	load "$1"
-	exec 3<"$node" || fail "cannot open $node"
+	command exec 3<"$node" || fail "cannot open $node"
 	refuses "$1"
 	refuses "$1"
 	exec 3<&-
@@ -37,9 +41,9 @@ unbound_with_file_open() {
 	for delay in 0 0.01 0.02 0.05 0.1 0.3; do
 		load "$1"
 		find_device "$1"
-		exec 3<"$node" || fail "cannot open $node"
+		command exec 3<"$node" || fail "cannot open $node"
 		need tee "$device/driver/unbind" <<-EOF >/dev/null
-		$(basename "$device")
+		${device##*/}
 		EOF
 		rmmod "$1" 2>/dev/null && fail "$1 could be unloaded"
 		sleep $delay &

@@ -16,8 +16,9 @@ last=$(sed 's/.*[-,]//' /sys/devices/system/cpu/online)
 
 fail() { echo "# FAIL: $*"; exit "$KSFT_FAIL"; }
 skip() { echo "$*" >"$reason"; exit "$KSFT_SKIP"; }
-loaded() { grep -q "^$1 " /proc/modules; }
-unloading() { grep -q "^$1 .* Unloading " /proc/modules; }
+loaded() { [ -e "/sys/module/$1/initstate" ]; }
+in_state() { read -r state <"/sys/module/$1/initstate" && [ "$state" = "$2" ]; } 2>/dev/null
+unloading() { in_state "$1" going; }
 messages() { dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 }'; }
 logged() { messages | grep -q -e "$@"; }
 insert() { insmod "test_modules/$USER.ko" "$@"; }
@@ -30,7 +31,7 @@ begins() {
 }
 
 # Without, nobody may sleep in the text after the last put.
-reliable_stacks() { grep -qw gate_look_stopped /proc/kallsyms || skip "no reliable stack traces"; }
+reliable_stacks() { [ "$stacks" ] || skip "no reliable stack traces"; }
 
 now_ms() {
 	read -r up _ </proc/uptime
@@ -353,13 +354,13 @@ failed_init() {
 	start=$(now_ms)
 	insert init_fails_ms=2000 hold_ms=3000 2>/dev/null &
 	pid=$!
-	until grep -q "^$USER .* Loading " /proc/modules || [ ! -d /proc/$pid ]; do
+	until in_state $USER coming || [ ! -d /proc/$pid ]; do
 		sleep 0.05
 	done
 	sleep 0.5
 	insmod "$again/$USER.ko" 2>/dev/null && fail "the module could be loaded twice"
 	unloading $USER || fail "loading it again has failed too late"
-	refs=$(awk -v name=$USER '$1 == name { print $3 }' /proc/modules)
+	refs=$(cat /sys/module/$USER/refcnt)
 	[ "$refs" -eq -1 ] || fail "the module has $refs references"
 	wait $pid && fail "the module has loaded"
 	took=$(($(now_ms) - start))
@@ -499,14 +500,16 @@ one() {
 		loaded $USER || break
 		sleep 0.1
 	done
+	echo "<6>$mark ends" >/dev/kmsg
+	log=$(messages)
 	if [ "$(taint)" != "$taint" ]; then
 		echo "# FAIL: taint is $(taint), was $taint"
 		taint=$(taint)
 		rc=1
-	elif ! dmesg | grep -qF "$mark"; then
+	elif ! echo "$log" | grep -qF "$mark ends"; then
 		echo "# FAIL: the kernel's log has overrun, there may have been warnings"
 		rc=1
-	elif messages | grep -E "$splat"; then
+	elif echo "$log" | grep -E "$splat"; then
 		rc=1
 	fi
 	case $rc in
@@ -532,6 +535,7 @@ ktap_print_header
 insmod test_modules/test_drain_core.ko ||
 	{ ktap_skip_all "cannot load modules"; exit "$KSFT_SKIP"; }
 taint=$(taint)
+stacks=$(grep -Fwo gate_look_stopped /proc/kallsyms)
 [ -e /sys/kernel/debug/kprobes ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null
 
 set -- nothing_held waits_in_exit waits_after_exit objects_of_two_subsystems \
