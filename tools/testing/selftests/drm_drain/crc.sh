@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # The file with the CRCs of what a CRTC shows pins drm.ko only: the driver goes, and with it
-# the CRTC, while the file is open, is read, or is polled. With vkms.
+# the CRTC, while the file is open, is read, or is polled. Other kernels may use freed
+# memory then. With vkms.
 
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"

@@ -73,7 +73,8 @@ worker_in_a_livepatch() {
 	load "$1" worker_ms=200 tail_ms=6000
 	trap remove_livepatch EXIT
 	need insert drm_drain_livepatch
-	soon grep -qx 0 /sys/kernel/livepatch/drm_drain_livepatch/transition
+	soon grep -qx 0 /sys/kernel/livepatch/drm_drain_livepatch/transition ||
+		fail "the livepatch is not done"
 	start=$(now_ms)
 	rmmod "$1" &
 	rmmod_pid=$!

@@ -9,6 +9,7 @@
  *
  *   file     keep the file
  *   mode     switch the display on, keep the file
+ *   poll     poll NODE until it hangs up
  *   mmap     map a dumb buffer, close the file
  *   export   export a dumb buffer, close the file, keep the dma-buf
  *   mapbuf   the same, map the dma-buf, and close that too
@@ -22,7 +23,6 @@
  *   closing  keep such a fence, while another process closes the file
  *   fence    keep a fence on a buffer (of vgem), its sync_file, and the file
  *   open     keep the file of anything else
- *   poll     poll NODE until it hangs up
  *   devmem   write to NODE where 64 KiB of memory are, which the device takes
  *   asleep   wait for signals that are the address NODE
  *   running  read from /dev/urandom with the address NODE in registers
@@ -521,6 +521,17 @@ static void do_mode(int fd)
 	keep();
 }
 
+static void do_poll(int fd)
+{
+	struct pollfd pollfd = { .fd = fd };
+	sigset_t none;
+
+	sigemptyset(&none);
+	keep_begin(NULL, NULL);
+	if (ppoll(&pollfd, 1, NULL, &none) != 1 || !(pollfd.revents & POLLHUP))
+		complain("poll");
+}
+
 static void do_mmap(int fd)
 {
 	struct drm_mode_create_dumb dumb = create_dumb(fd, 64, 64);
@@ -825,17 +836,6 @@ static void do_open(int fd)
 		complain("stat");
 }
 
-static void do_poll(int fd)
-{
-	struct pollfd pollfd = { .fd = fd };
-	sigset_t none;
-
-	sigemptyset(&none);
-	keep_begin(NULL, NULL);
-	if (ppoll(&pollfd, 1, NULL, &none) != 1 || !(pollfd.revents & POLLHUP))
-		complain("poll");
-}
-
 static const struct command {
 	const char *name;
 	void (*run)(int fd);
@@ -844,6 +844,7 @@ static const struct command {
 	{ "flip", do_flip },
 	{ "file", do_file },
 	{ "mode", do_mode },
+	{ "poll", do_poll },
 	{ "mmap", do_mmap },
 	{ "export", do_export },
 	{ "mapbuf", do_mapbuf },
@@ -856,7 +857,6 @@ static const struct command {
 	{ "closing", do_closing },
 	{ "fence", do_fence },
 	{ "open", do_open },
-	{ "poll", do_poll },
 };
 
 static __noreturn void wrong_usage(void)

@@ -7,6 +7,7 @@
 # shellcheck source=tools/testing/selftests/drm_drain/functions.sh
 . "$(dirname "$0")/functions.sh"
 
+# Only with the series is there somebody who looks at tasks.
 # shellcheck disable=SC2034
 SERIES=y
 

@@ -165,8 +165,8 @@ tail_asleep_below_a_kretprobe() { stays_and_leaves "$1" kretprobe 1; }
 tail_asleep_below_a_bpf_trampoline() { stays_and_leaves "$1" bpf 1; }
 tail_asleep_below_the_graph_tracer() { stays_and_leaves "$1" function_graph 1; }
 
-# What runs is called by the driver, or by what the driver calls. For no longer than to be
-# sure that it is seen, since it has a processor meanwhile.
+# What runs is called by the driver, or by what the driver calls. It has a processor
+# meanwhile, so only one is there for so long that it is reported.
 tail_running() {
 	HOLD_S=4
 	stays_and_leaves "$1" "$2" 0
@@ -187,7 +187,9 @@ tail_running_below_both() {
 	HOOKED=get_random_bytes
 	hook function_graph
 	HOOKED=chacha_block_generic
-	tail_running "$1" kretprobe
+	stays_and_leaves "$1" kretprobe 0
+	messages | grep -A 1 'has waited for 10 s' | grep -q 'kworker/.* in its text' ||
+		fail "the report does not name the task"
 }
 
 tail_running_below_a_bpf_trampoline() {

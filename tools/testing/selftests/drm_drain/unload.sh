@@ -20,7 +20,7 @@ ten_times_in_a_row() {
 	unload "$1"
 	for _ in 2 3 4 5 6 7 8 9; do
 		need insert "$1"
-		need rmmod "$1"
+		at_once rmmod "$1" || fail "rmmod $1 failed"
 	done
 	load "$1"
 	unload "$1"
