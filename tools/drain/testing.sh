@@ -81,6 +81,15 @@ turn()
 	echo $((16#$(kgit -C "$TOP" rev-parse --short=7 HEAD | cut -c1-7) % $1))
 }
 
+# one_of WORD...: all of them, if this is the only test; else one, and others with other commits
+one_of()
+{
+	local words=("$@")
+
+	[ -n "$DRAIN_ALONE" ] || words=("${words[$(turn $#)]}")
+	echo "${words[*]}"
+}
+
 # guest_kernels: built once, by the first test that needs them
 guest_kernels()
 {
