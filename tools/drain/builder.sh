@@ -130,7 +130,9 @@ configure()	# FRAGMENT...
 	cat "$TREE/Kconfig" "$TOOLS/configs/Kconfig" >"$OBJ/.Kconfig" &&
 	kmake -s tinyconfig &&
 	"$TREE/scripts/kconfig/merge_config.sh" -m -O "$OBJ" "$OBJ/.config" "$@" &&
-	kmake -s olddefconfig || return
+	kmake -s olddefconfig &&
+	# Without the last, what the compiler includes is of what was configured before.
+	kmake -s syncconfig || return
 	missing=$(refused "$@")
 	[ -z "$missing" ] || {
 		echo "error: kconfig did not accept:$missing"

@@ -136,8 +136,11 @@ without_drain() {
 	reload "$1"
 }
 
-# The node of a driver whose init function has not returned
-node_during_init() {
+# Begins to load a module. Its init function does not fail before init_fails.
+begin_init() {
+	old_nodes=$(nodes)
+	insert "$@" init_fails_ms=60000 &
+	insmod_pid=$!
 	node=
 	for _ in $(seq 500); do
 		node=$(new_nodes "$old_nodes" | head -n 1)
@@ -148,18 +151,24 @@ node_during_init() {
 	node=/dev/dri/$node
 }
 
+# Some insmod tries again in another way.
+init_fails() {
+	while [ -d /proc/$insmod_pid ]; do
+		echo 0 >"/sys/module/$1/parameters/init_fails_ms"
+		sleep 0.1
+	done 2>/dev/null &
+}
+
 failed_init() {
 	loaded drm_drain_holder || need insert drm_drain_holder
-	old_nodes=$(nodes)
-	insert "$1" init_fails_ms=3000 &
-	insmod_pid=$!
-	node_during_init
+	begin_init "$1"
 	hold
 	echo worker >$HOLDER/put_from
 	start=$(now_ms)
-	echo 4000 >$HOLDER/put || fail "the holder does not put"
+	echo 2000 >$HOLDER/put || fail "the holder does not put"
+	init_fails "$1"
 	wait $insmod_pid && fail "$1 has loaded"
-	[ $(($(now_ms) - start)) -ge 3990 ] || fail "insmod did not wait"
+	[ $(($(now_ms) - start)) -ge 1990 ] || fail "insmod did not wait"
 	loaded "$1" && fail "$1 is still there"
 	logged "module $1 leaves 1 DRM devices behind" || fail "no hint in the log"
 	reload "$1"
@@ -169,12 +178,10 @@ failed_init() {
 # on, in another module, after the last reference on the device was dropped.
 failed_init_with_a_file_open() {
 	loaded drm_drain_holder || need insert drm_drain_holder
-	old_nodes=$(nodes)
 	echo 1000 >$HOLDER/close_ms
-	insert "$1" init_fails_ms=3000 fops=slow &
-	insmod_pid=$!
-	node_during_init
+	begin_init "$1" fops=slow
 	keeping open "$node"
+	init_fails "$1"
 	soon is "$1" going || fail "the init function has not failed"
 	sleep 0.5
 	[ -d /proc/$insmod_pid ] || fail "insmod has not waited for the file"

@@ -116,7 +116,7 @@ module_param(devices, uint, 0444);
 MODULE_PARM_DESC(devices, "How many devices to have");
 
 static int init_fails_ms = -1;
-module_param(init_fails_ms, int, 0444);
+module_param(init_fails_ms, int, 0644);
 MODULE_PARM_DESC(init_fails_ms, "If not negative, loading fails, and only after so many ms in which there is a device");
 
 static bool thread;
@@ -361,7 +361,7 @@ static int drm_drain_thread(void *data)
 
 static int __init drm_drain_init(void)
 {
-	int ret;
+	int ret, ms;
 
 	/* drm_drain_below holds one. */
 	if (below_ms && devices != 1)
@@ -381,8 +381,8 @@ static int __init drm_drain_init(void)
 
 	ret = drm_drain_create_devices();
 	if (ret || init_fails_ms >= 0) {
-		if (!ret)
-			msleep(init_fails_ms);
+		for (ms = 0; !ret && ms < READ_ONCE(init_fails_ms); ms += 10)
+			msleep(10);
 		drm_drain_destroy_devices();
 		if (drm_drain_task)
 			kthread_stop(drm_drain_task);
