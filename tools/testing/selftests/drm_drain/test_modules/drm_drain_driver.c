@@ -381,8 +381,8 @@ static int __init drm_drain_init(void)
 
 	ret = drm_drain_create_devices();
 	if (ret || init_fails_ms >= 0) {
-		for (ms = 0; !ret && ms < READ_ONCE(init_fails_ms); ms += 10)
-			msleep(10);
+		for (ms = 0; !ret && ms < READ_ONCE(init_fails_ms); ms += 20)
+			msleep(20);
 		drm_drain_destroy_devices();
 		if (drm_drain_task)
 			kthread_stop(drm_drain_task);
