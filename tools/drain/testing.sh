@@ -156,13 +156,20 @@ run_kunit()
 	judge_kunit "$log" "$results/$name.test.log"
 }
 
-# matrix KERNEL ARG...: the results of tools/drain/matrix
-matrix()
+# begin_matrix KERNEL ARG...: in the background; matrix_results KERNEL waits for it
+declare -A matrices
+begin_matrix()
+{
+	rm -rf "$BUILD/results/matrix-$1"
+	"$TOOLS/matrix" -k "$@" &
+	matrices[$1]=$!
+}
+
+matrix_results()
 {
 	local result driver test reason rc=0 dir=$BUILD/results/matrix-$1
 
-	rm -rf "$dir"
-	"$TOOLS/matrix" -k "$@" || rc=$?
+	wait "${matrices[$1]}" || rc=$?
 	while IFS=$'\t' read -r result driver test reason; do
 		case $result in
 		ok) ok "$1: $driver: $test" ;;
@@ -171,4 +178,11 @@ matrix()
 		esac
 	done < <(cat "$dir/results")
 	[ $rc -eq 0 ] || grep -q ^FAIL "$dir/results" || not_ok "the selftests run on the $1 kernel"
+}
+
+# matrix KERNEL ARG...: the results of tools/drain/matrix
+matrix()
+{
+	begin_matrix "$@"
+	matrix_results "$1"
 }
