@@ -147,13 +147,15 @@ configured()
 	local kconfig frags
 
 	mkdir -p "$OBJ"
-	kconfig=$(kgit -C "$REPO" ls-tree -r "$2" | grep -E 'Kconfig|scripts/|configs/' | sha256sum)
+	kconfig=$({ kgit -C "$REPO" ls-tree -r "$2" | grep -E 'Kconfig|scripts/|configs/'; declare -f configure; } |
+		sha256sum)
 	[ "$(cat "$OBJ/.configured" 2>/dev/null)" != "$kconfig" ] || return 0
 	mapfile -t frags < <(fragments "$1")
 	# The first patches do not have all options.
 	OPTIONAL=
 	kgit -C "$REPO" cat-file -e "$2:lib/tests/module_drain_kunit.c" 2>/dev/null ||
 		OPTIONAL=CONFIG_MODULE_DRAIN_KUNIT_TEST
+	rm -f "$OBJ/.configured"
 	logged "$BUILD/results/build-$1-config.log" "$1: configuring" configure "${frags[@]}" ||
 		die "the $1 kernel cannot be configured as tools/drain/configs asks" \
 			"correct the fragments, or the base's Kconfig"

@@ -75,18 +75,22 @@ touched_objects()
 	[ ${#objs[@]} -ge 5 ]
 }
 
-# turn N: a number below N, another one for each commit of this repository
+# turn N: a number below N, the next one with each commit of this repository
 turn()
 {
-	echo $((16#$(kgit -C "$TOP" rev-parse --short=7 HEAD | cut -c1-7) % $1))
+	local commits
+
+	commits=$(kgit -C "$TOP" rev-list --count HEAD) || return
+	echo $((commits % $1))
 }
 
 # one_of WORD...: all of them, if this is the only test; else one, and others with other commits
 one_of()
 {
-	local words=("$@")
+	local words=("$@") n
 
-	[ -n "$DRAIN_ALONE" ] || words=("${words[$(turn $#)]}")
+	n=$(turn $#) || return
+	[ -n "$DRAIN_ALONE" ] || words=("${words[n]}")
 	echo "${words[*]}"
 }
 

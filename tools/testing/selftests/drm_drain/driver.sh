@@ -141,6 +141,8 @@ begin_init() {
 	old_nodes=$(nodes)
 	insert "$@" init_fails_ms=60000 &
 	insmod_pid=$!
+	# Whatever becomes of the test
+	trap "init_fails $1" EXIT
 	node=
 	for _ in $(seq 500); do
 		node=$(new_nodes "$old_nodes" | head -n 1)
@@ -149,6 +151,7 @@ begin_init() {
 	done
 	[ "$node" ] || fail "there is no device while the module is loaded"
 	node=/dev/dri/$node
+	soon test -c "$node" || fail "there is no $node"
 }
 
 # Some insmod tries again in another way.

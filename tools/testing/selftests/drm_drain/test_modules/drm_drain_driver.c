@@ -117,7 +117,7 @@ MODULE_PARM_DESC(devices, "How many devices to have");
 
 static int init_fails_ms = -1;
 module_param(init_fails_ms, int, 0644);
-MODULE_PARM_DESC(init_fails_ms, "If not negative, loading fails, and only after so many ms in which there is a device");
+MODULE_PARM_DESC(init_fails_ms, "If not negative, loading fails, and only after so many ms in which there is a device, or when this is made smaller");
 
 static bool thread;
 module_param(thread, bool, 0444);
