@@ -84,8 +84,8 @@ survey: tree ## write docs/drivers.md: the modules that own DRM devices, and whe
 	@tools/drain/survey
 
 .PHONY: mail
-mail: tree ## write build/mail: the series, ready to be sent
-	@tools/drain/mail
+mail: tree ## write build/mail: a part, ready to be sent (PART=core FROM="Name <address>" [VERSION=2])
+	@tools/drain/mail "$(PART)" "$(FROM)" $(VERSION)
 
 .PHONY: docs
 docs: setup tree ## Documentation/gpu with sphinx (10 minutes)

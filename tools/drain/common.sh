@@ -194,15 +194,31 @@ lock_tree()
 	flock "$fd"
 }
 
-# series: the patches to apply, in order. patches_id: their contents.
+# parts: their names, in order. stands_on PART: the parts without which it does not apply.
+parts()
+{
+	sed -n 's/^\([0-9][^|]*\)|.*/\1/p' "$PATCHES/PARTS"
+}
+
+stands_on()
+{
+	sed -n "s/^$1|\([^|]*\)|.*/\1/p" "$PATCHES/PARTS"
+}
+
+# series [PART]...: the patches of these parts, or of all, in order. patches_id: all that
+# build/linux is made of.
 series()
 {
-	find "$PATCHES" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' | sort
+	local part
+
+	for part in $([ $# -eq 0 ] && parts || echo "$*"); do
+		[ ! -d "$PATCHES/$part" ] || find "$PATCHES/$part" -maxdepth 1 -name '[0-9]*.patch' | sort
+	done
 }
 
 patches_id()
 {
-	series | xargs -r cat | sha256sum | cut -c1-40
+	{ cat "$PATCHES/PARTS"; series | xargs -r cat; } | sha256sum | cut -c1-40
 }
 
 # What build/linux was when it last equalled patches/: "BASE HEAD PATCHES-ID".
@@ -243,11 +259,11 @@ tree_state()
 	esac
 }
 
-# apply_series COMMIT: git am patches/ on it; sets SERIES to the resulting commit.
+# am_patches COMMIT PATCH...: git am them on it; sets APPLIED to the resulting commit.
 # This happens in a scratch worktree that has no files but those the patches
 # touch, so nothing else changes, whatever happens. Committer and its date are
 # those of the author: the same patches give the same commits everywhere.
-apply_series()
+am_patches()
 {
 	local wt=$BUILD/am log=$BUILD/results/am.log gitdir patch author last='' name email
 	local -a group=()
@@ -255,9 +271,12 @@ apply_series()
 
 	mkdir -p "$BUILD/results"
 	: >"$log"
+	APPLIED=$1
+	[ $# -gt 1 ] || return 0
 	rm -rf "$wt"
 	kgit -C "$LINUX" worktree prune
 	kgit -C "$LINUX" worktree add -q --no-checkout --detach "$wt" "$1"
+	shift
 	gitdir=$(kgit -C "$wt" rev-parse --absolute-git-dir)
 	mkdir -p "$gitdir/info"
 	echo /MAINTAINERS >"$gitdir/info/sparse-checkout"
@@ -288,9 +307,7 @@ apply_series()
 		return 1
 	}
 
-	# shellcheck disable=SC2034
-	SERIES=
-	while read -r patch; do
+	for patch; do
 		name=$(kgit mailinfo /dev/null /dev/null <"$patch" 2>/dev/null) || name=
 		email=$(sed -n 's/^Email: //p' <<<"$name")
 		name=$(sed -n 's/^Author: //p' <<<"$name")
@@ -300,9 +317,45 @@ apply_series()
 		fi
 		last=$author
 		group+=("$patch")
-	done < <(series)
+	done
 	am_group || return
-	# shellcheck disable=SC2034
-	SERIES=$(kgit -C "$wt" rev-parse HEAD)
+	APPLIED=$(kgit -C "$wt" rev-parse HEAD)
 	am_cleanup
+}
+
+# apply_series COMMIT [PART]...: apply these parts, or all, one on the other; sets SERIES to the
+# resulting commit, and TIPS to "PART COMMIT" lines, with the last commit of each.
+# shellcheck disable=SC2034
+apply_series()
+{
+	local part
+	local -a patches
+
+	SERIES=$1 TIPS=''
+	shift
+	for part in $([ $# -eq 0 ] && parts || echo "$*"); do
+		mapfile -t patches < <(series "$part")
+		am_patches "$SERIES" ${patches[@]+"${patches[@]}"} || return
+		SERIES=$APPLIED
+		TIPS+="$part $SERIES"$'\n'
+	done
+}
+
+# part_alone PART: apply it to what it stands on; sets STAND to the commit of the latter, and
+# APPLIED to that of both.
+# shellcheck disable=SC2034,SC2046
+part_alone()
+{
+	local p
+	local -a on patches
+
+	parts | grep -qxF "$1" || die "there is no part $1" "parts: $(parts | xargs)"
+	for p in $(stands_on "$1"); do
+		on+=("$p")
+	done
+	mapfile -t patches < <([ ${#on[@]} -eq 0 ] || series "${on[@]}")
+	am_patches "$BASE_COMMIT" ${patches[@]+"${patches[@]}"} || return
+	STAND=$APPLIED
+	mapfile -t patches < <(series "$1")
+	am_patches "$STAND" ${patches[@]+"${patches[@]}"}
 }

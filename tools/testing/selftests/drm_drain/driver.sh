@@ -341,10 +341,10 @@ outlived_by_a_va_space_put_in_a_timer() { outlived put_atomic=1; }
 
 run drm_drain_driver slow_release slow_release_reported many_devices \
 	worker_with_a_busy_tail worker_with_a_sleeping_tail worker_in_a_livepatch \
-	holder_below_the_core \
+	holder_below_the_core failed_allocations \
 	thread_stopped_last without_drain failed_init failed_init_with_a_file_open \
 	without_file_operations \
 	file_operations_without_owner file_operations_of_another_module \
-	failed_allocations failed_allocation_on_exit \
+	failed_allocation_on_exit \
 	outlived_by_a_va_space outlived_by_a_va_space_put_in_a_timer \
 	forced_with_a_file_open killed_after_exit
