@@ -75,7 +75,7 @@ steps: setup tree ## KUnit with each patch to the core; each patch to drivers bu
 	@tools/drain/check steps
 
 .PHONY: objects
-objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (not timed)
+objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (10 to 20 minutes each when cold)
 	@tools/drain/setup --cross
 	@tools/drain/objects
 
@@ -84,8 +84,10 @@ survey: tree ## write docs/drivers.md: the modules that own DRM devices, and whe
 	@tools/drain/survey
 
 .PHONY: mail
+mail: export PART := $(value PART)
+mail: export FROM := $(value FROM)
 mail: tree ## write build/mail: a part, ready to be sent (PART=core FROM="Name <address>" [VERSION=2])
-	@tools/drain/mail "$(PART)" "$(FROM)" $(VERSION)
+	@tools/drain/mail "$$PART" "$$FROM" $(VERSION)
 
 .PHONY: docs
 docs: setup tree ## Documentation/gpu with sphinx (10 minutes)

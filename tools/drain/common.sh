@@ -14,7 +14,8 @@ export LC_ALL=C
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS
 unset ARCH CROSS_COMPILE LLVM KBUILD_OUTPUT KBUILD_EXTMOD KCFLAGS LOCALVERSION
 unset KCONFIG_CONFIG INSTALL_MOD_PATH INSTALL_MOD_DIR INSTALL_MOD_STRIP
-unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_PREFIX
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_COMMON_DIR
+unset GIT_NAMESPACE GIT_CONFIG_COUNT GIT_CONFIG_PARAMETERS GIT_DIFF_OPTS
 unset CDPATH
 PATH=$PATH:/usr/sbin:/sbin
 umask 022
@@ -63,10 +64,11 @@ need()
 	done
 }
 
-# kgit: git on our own repositories, the same whatever the user's configuration.
+# kgit: git on our own repositories, the same whatever the user's configuration. What is below
+# build/ is never taken for a part of this repository.
 kgit()
 {
-	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 \
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_CEILING_DIRECTORIES=$BUILD \
 		git -c safe.directory='*' -c gc.auto=0 -c maintenance.auto=false \
 		-c advice.detachedHead=false -c core.hooksPath=/dev/null \
 		-c commit.gpgSign=false "$@"
@@ -218,35 +220,50 @@ series()
 
 patches_id()
 {
-	{ cat "$PATCHES/PARTS"; series | xargs -r cat; } | sha256sum | cut -c1-40
+	{
+		cat "$PATCHES/PARTS"
+		series | sed "s,^$PATCHES/,,"
+		series | xargs -r cat
+	} | sha256sum | cut -c1-40
 }
 
-# What build/linux was when it last equalled patches/: "BASE HEAD PATCHES-ID".
+# part_ends: where the parts end in build/linux, in one word.
+part_ends()
+{
+	local part
+
+	for part in $(parts); do
+		kgit -C "$LINUX" rev-parse -q --verify "refs/heads/$part" || echo "no $part"
+	done | sha256sum | cut -c1-40
+}
+
+# What build/linux was when it last equalled patches/: "BASE HEAD PATCHES-ID PART-ENDS".
 write_state()
 {
-	echo "$*" | replace "$LINUX/.git/drain-state"
+	echo "$* $(part_ends)" | replace "$LINUX/.git/drain-state"
 }
 
 # tree_state: one word for build/linux as compared with patches/ and the base:
 #	absent
 #	busy		am, rebase or the like in progress, or not on branch drain
 #	synced		equal
-#	work		has commits or changes that patches/ has not
+#	work		has commits or changes that patches/ has not, or parts end elsewhere
 #	stale		patches/ or the base changed, and nothing here would be lost
 #	diverged	patches/ or the base changed, and something here would be lost
 tree_state()
 {
-	local base head id drain f work='' current=''
+	local base head id ends drain f work='' current=''
 
 	[ -d "$LINUX/.git" ] || { echo absent; return; }
 	for f in rebase-apply rebase-merge MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG; do
 		[ ! -e "$LINUX/.git/$f" ] || { echo busy; return; }
 	done
 	[ "$(kgit -C "$LINUX" symbolic-ref -q HEAD)" = refs/heads/drain ] || { echo busy; return; }
-	base='' head='' id=''
-	[ ! -f "$LINUX/.git/drain-state" ] || read -r base head id <"$LINUX/.git/drain-state"
+	base='' head='' id='' ends=''
+	[ ! -f "$LINUX/.git/drain-state" ] || read -r base head id ends <"$LINUX/.git/drain-state"
 	drain=$(kgit -C "$LINUX" rev-parse drain)
 	[ "$drain" = "$head" ] || [ "$drain" = "$base" ] || work=1
+	[ -z "$ends" ] || [ "$ends" = "$(part_ends)" ] || work=1
 	[ -z "$(kgit -C "$LINUX" status --porcelain)" ] || work=1
 	if [ "$base" = "$BASE_COMMIT" ] && [ "$id" = "$(patches_id)" ]; then
 		current=1
@@ -265,7 +282,7 @@ tree_state()
 # those of the author: the same patches give the same commits everywhere.
 am_patches()
 {
-	local wt=$BUILD/am log=$BUILD/results/am.log gitdir patch author last='' name email
+	local wt=$BUILD/am log=$BUILD/results/am.log gitdir patch author last='' name email fd
 	local -a group=()
 	local sparse=(-c core.sparseCheckout=true -c core.sparseCheckoutCone=false)
 
@@ -273,6 +290,8 @@ am_patches()
 	: >"$log"
 	APPLIED=$1
 	[ $# -gt 1 ] || return 0
+	exec {fd}>"$BUILD/lock.am"
+	flock "$fd"
 	rm -rf "$wt"
 	kgit -C "$LINUX" worktree prune
 	kgit -C "$LINUX" worktree add -q --no-checkout --detach "$wt" "$1"
@@ -286,6 +305,7 @@ am_patches()
 	{
 		rm -rf "$wt"
 		kgit -C "$LINUX" worktree prune
+		exec {fd}>&-
 	}
 	am_group()
 	{
@@ -293,15 +313,19 @@ am_patches()
 
 		[ ${#group[@]} -gt 0 ] || return 0
 		if GIT_COMMITTER_NAME=${last%%|*} GIT_COMMITTER_EMAIL=${last#*|} \
-		   kgit -C "$wt" "${sparse[@]}" am -q --no-3way --no-scissors \
+		   kgit -C "$wt" "${sparse[@]}" am -q --no-3way --no-scissors --keep-non-patch \
 			--committer-date-is-author-date --whitespace=nowarn \
 			"${group[@]}" >>"$log" 2>&1; then
 			group=()
 			return 0
 		fi
-		failed=$(cat "$gitdir/rebase-apply/next" 2>/dev/null) || failed=1
-		failed=${group[failed - 1]##*/}
-		say "$failed does not apply to $BASE_ID:"
+		failed=$(cat "$gitdir/rebase-apply/next" 2>/dev/null) || failed=0
+		if [ "$failed" -gt 0 ]; then
+			failed=${group[failed - 1]##*/}
+			say "$failed does not apply to $BASE_ID:"
+		else
+			say "git am did not begin:"
+		fi
 		{ grep '^error: ' "$log" || tail -n 20 "$log"; } | sed 's/^/    /' >&2
 		am_cleanup
 		return 1
@@ -347,7 +371,7 @@ apply_series()
 part_alone()
 {
 	local p
-	local -a on patches
+	local -a on=() patches=()
 
 	parts | grep -qxF "$1" || die "there is no part $1" "parts: $(parts | xargs)"
 	for p in $(stands_on "$1"); do
