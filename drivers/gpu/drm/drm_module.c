@@ -334,8 +334,8 @@ EXPORT_SYMBOL(drm_dev_owner);
  * function, see module_drain_gate().
  *
  * Context: May sleep. The caller must not hold a lock that is taken when a device
- * is released, which lockdep checks, and must not be called from there, which is
- * warned about and refused.
+ * is released, which lockdep checks, nor one that a holder takes before it drops its
+ * reference; and must not be called from a release, which is warned about and refused.
  */
 void drm_module_drain(struct module *owner)
 {

@@ -8,7 +8,9 @@
 # no device here, is skipped. DRM_DRAIN_TESTS: only these tests.
 
 SERIES=
-DRM_DRAIN_DRIVERS=${DRM_DRAIN_DRIVERS:-drm_drain_driver vgem vkms virtio_gpu bochs qxl cirrus_qemu}
+DRM_DRAIN_DRIVERS=${DRM_DRAIN_DRIVERS:-drm_drain_driver vgem vkms bochs qxl cirrus_qemu}
+# As /sys/module has them
+DRM_DRAIN_DRIVERS=$(echo "$DRM_DRAIN_DRIVERS" | tr - _)
 
 HOLDER=/sys/module/drm_drain_holder/parameters
 DEBUGFS=/sys/kernel/debug
