@@ -75,7 +75,7 @@ steps: setup tree ## KUnit with each patch to the core; each patch to drivers bu
 	@tools/drain/check steps
 
 .PHONY: objects
-objects: setup tree ## compile all that is touched for x86, arm64 and arm, gcc and clang (10 to 20 minutes each when cold)
+objects: setup tree ## compile all that is touched for x86, arm64, arm and others, gcc and clang (10 to 20 minutes each when cold)
 	@tools/drain/setup --cross
 	@tools/drain/objects
 
