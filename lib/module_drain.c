@@ -184,9 +184,10 @@ EXPORT_SYMBOL_GPL(module_drain_count);
  * the object or anything of the module. Everything the caller did before is
  * visible to the task that returns from module_drain_wait(). Code of the module
  * that gets here may sleep on its way out (not without CONFIG_MODULE_DRAIN_STACKS,
- * see module_drain_gate()), and use call_rcu(). It must not queue
- * work, timers or threads of the module, nor end with a call to a function elsewhere
- * that calls back into the module or uses its data: compilers make a jump of that.
+ * see module_drain_gate()), and use call_rcu(). It must not use what the exit
+ * function destroys after module_drain_wait(), nor queue work, timers or threads of
+ * the module, nor end with a call to a function elsewhere that calls back into the
+ * module or uses its data: compilers make a jump of that.
  *
  * Context: Any but hard interrupt, where PREEMPT_RT does not allow
  * complete_all().
@@ -269,8 +270,9 @@ EXPORT_SYMBOL_IF_KUNIT(module_drain_wait_state);
  * frozen and counts neither as load nor as hung. A wait of 10 seconds is reported
  * with &module_drain_ops.report, and again whenever its time has doubled.
  *
- * Context: May sleep. The caller is an exit or init function of the module, holds
- * no lock, and is not a release callback.
+ * Context: May sleep. The caller is an exit or init function of the module, not a
+ * release callback. It holds no lock that a release callback takes, nor one that a
+ * holder takes before it drops its reference.
  */
 void module_drain_wait(struct module_drain *drain)
 {

@@ -75,9 +75,9 @@ static void gate_report(struct module_gate *gate)
 }
 
 /*
- * Sleep before the next look. The task is dead to user space when it comes here
- * with a fatal signal. Until the pauses are long, it looks again all the same, since
- * what it waits for is rarely further away than that.
+ * Sleep before the next look. A fatal signal ends the wait, but not before the
+ * pauses are long: what is waited for is rarely further away than that, and then the
+ * module need not be left behind.
  */
 static int gate_pause(struct module_gate *gate)
 {
@@ -97,8 +97,9 @@ static int gate_pause(struct module_gate *gate)
 
 /*
  * After a failed init, a file may be open whose closing reads the module's
- * file_operations. try_module_get() may have seen the module before it was going,
- * so the count has to become 0, which no try_module_get() raises.
+ * file_operations. A try_module_get() that saw the module before it was going may
+ * still succeed while the count is above 0, but not from 0. So wait until it can be
+ * made 0.
  */
 static int gate_wait_refs(struct module_gate *gate)
 {
@@ -139,10 +140,10 @@ static int gate_wait_objects(struct module_gate *gate)
  * Why one look at each task is enough:
  *
  * (1) Nothing calls into the module to drop a reference any more. The exit
- *     function has unregistered what could, and no counted object is left. What
- *     can still enter the text after an exit function (parameters in sysfs, output
- *     of tracepoints, async functions) is synchronised by its own dismantling
- *     further down in the loader.
+ *     function has unregistered what could, has ended the module's threads, timers
+ *     and work, and no counted object is left. What can still enter the text after
+ *     an exit function (parameters in sysfs, output of tracepoints, async functions)
+ *     is synchronised by its own dismantling further down in the loader.
  *
  * (2) A task that is seen with no return address into the text on its stack never
  *     gets one again, except in the entries that (1) names: the text would have to
@@ -165,6 +166,10 @@ static int gate_wait_objects(struct module_gate *gate)
  *     timers or threads of the module, nor jump (as the compiler makes of a last
  *     call) to a function elsewhere that will call back, or use data of the module.
  *     This is asked of the module, see module_drain_put().
+ *
+ * (6) A task that is inside has a return address into the text on its stack, or in
+ *     the lists of tracers: gate_look(). A task that runs is seen when it has left
+ *     its processor, with what its registers held on its stack: gate_look_stopped().
  */
 
 static bool gate_text_contains(struct module_gate *gate, unsigned long addr)
@@ -452,9 +457,9 @@ void module_drain_free(struct module *mod)
  * The current task is not looked at. It is idle and can be frozen while it waits.
  * A wait that takes 10 seconds is reported, and again when its time has doubled.
  *
- * Context: May sleep. The caller holds no lock, so that a long wait holds up
- * only who asks for this module, like a caller of request_module(), and whoever
- * waits for that one.
+ * Context: May sleep. The caller holds no lock: a long wait holds up only tasks
+ * that ask for this same module, by request_module() for one, and those that wait
+ * for these.
  * Return: 0, or -EINTR if a fatal signal ended the wait. The module must then
  * stay in memory for ever.
  */

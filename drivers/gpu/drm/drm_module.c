@@ -331,11 +331,14 @@ EXPORT_SYMBOL(drm_dev_owner);
  *
  * The caller of the last drm_dev_put() may still have to return from it, possibly
  * to code of the module. The module loader waits for this after the exit
- * function, see module_drain_gate().
+ * function, see module_drain_gate(). What code of the module must not do between
+ * that put and its return is said at module_drain_put(): for one, use what the exit
+ * function destroys after this.
  *
  * Context: May sleep. The caller must not hold a lock that is taken when a device
  * is released, which lockdep checks, nor one that a holder takes before it drops its
- * reference; and must not be called from a release, which is warned about and refused.
+ * reference. From a release, or if the module is not being unloaded, it warns and
+ * returns without waiting. (The module loader waits, if it is unloaded.)
  */
 void drm_module_drain(struct module *owner)
 {
