@@ -162,10 +162,11 @@ static int gate_wait_objects(struct module_gate *gate)
  *     task's stack. They are RCU read-side critical sections. A grace period follows
  *     the walk.
  *
- * (5) Between its last put and its return, code of the module must not queue work,
- *     timers or threads of the module, nor jump (as the compiler makes of a last
- *     call) to a function elsewhere that will call back, or use data of the module.
- *     This is asked of the module, see module_drain_put().
+ * (5) Between its last put and its return, code of the module must not use what the
+ *     exit function destroys, nor queue work, timers or threads of the module, nor
+ *     jump (as the compiler makes of a last call) to a function elsewhere that will
+ *     call back, or use data of the module. This is asked of the module, see
+ *     module_drain_put().
  *
  * (6) A task that is inside has a return address into the text on its stack, or in
  *     the lists of tracers: gate_look(). A task that runs is seen when it has left

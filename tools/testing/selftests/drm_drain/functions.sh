@@ -8,7 +8,7 @@
 # no device here, is skipped. DRM_DRAIN_TESTS: only these tests.
 
 SERIES=
-DRM_DRAIN_DRIVERS=${DRM_DRAIN_DRIVERS:-drm_drain_driver vgem vkms bochs qxl cirrus_qemu}
+DRM_DRAIN_DRIVERS=${DRM_DRAIN_DRIVERS:-drm_drain_driver vgem vkms bochs cirrus_qemu}
 # As /sys/module has them
 DRM_DRAIN_DRIVERS=$(echo "$DRM_DRAIN_DRIVERS" | tr - _)
 
