@@ -92,13 +92,13 @@ checkout()
 	if [ ! -e "$1/.git" ] || ! kgit -C "$1" rev-parse -q --verify HEAD >/dev/null 2>&1; then
 		rm -rf "$1"
 		kgit -C "$REPO" worktree prune
-		kgit -C "$REPO" worktree add -q --no-checkout --detach "$1" "$2"
+		kgit -C "$REPO" worktree add -q --no-checkout --detach "$1" "$2" || return
 	fi
 	# Nobody else is at work here: a lock is what an interrupted run left.
 	rm -f "$(kgit -C "$1" rev-parse --absolute-git-dir)/index.lock"
-	kgit -C "$1" update-ref --no-deref HEAD "$2"
-	kgit -C "$1" reset -q --hard
-	kgit -C "$1" clean -q -d -f
+	kgit -C "$1" update-ref --no-deref HEAD "$2" &&
+		kgit -C "$1" reset -q --hard &&
+		kgit -C "$1" clean -q -d -f
 }
 
 KVARS=(ARCH="$GUEST_ARCH" CROSS_COMPILE="$CROSS" CC="$CC" KBUILD_KCONFIG=.Kconfig)
