@@ -12,11 +12,12 @@
 ///    struct drm_driver and its fops belong to the former. In v7.3 those are
 ///    solomon/ssd130x and sitronix/st7571;
 ///  - drivers with a module_exit() of their own;
+///  - the include, in files that do not include <drm/drm_drv.h> themselves;
 ///  - sorting the include, which is added after <drm/drm_drv.h>, and the empty
 ///    line that checkpatch wants before drm_module_driver().
 ///
 /// spatch -D patch --sp-file drm_module_driver.cocci --no-includes --in-place \
-///	--dir drivers/gpu/drm
+///	--dir drivers/gpu/drm			(or a file)
 ///
 // Options: --no-includes
 // Keywords: drm_module_driver, module_platform_driver, module_spi_driver

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
 
+#include <linux/atomic.h>
+#include <linux/device.h>
+#include <linux/kref.h>
+#include <linux/list.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -137,4 +141,17 @@ void drm_dev_refs_print(struct drm_device *dev)
 
 	if (refs->lost)
 		pr_warn("[drm]     %u more not remembered\n", refs->lost);
+}
+
+/* Called with the reference that devres has, and is about to drop. */
+void drm_dev_refs_unbound(struct drm_device *dev)
+{
+	unsigned int held = kref_read(&dev->ref) - 1;
+
+	/* Who has the device open is no secret, and may go on having it. */
+	if (!held || atomic_read(&dev->open_count) || !list_empty(&dev->clientlist))
+		return;
+
+	pr_warn("[drm] %s is unbound, and is held by %u references\n", dev_name(dev->dev), held);
+	drm_dev_refs_print(dev);
 }
