@@ -77,14 +77,14 @@ creating() {
 	done >/dev/null 2>&1 &
 	creator=$!
 	trap stop_creating EXIT
-	for _ in $(seq 200); do
+	for _ in $(seq 1200); do
 		[ "$(messages | grep -c 'Initialized .* on minor')" -lt 3 ] || break
 		sleep 0.05
 	done
 	[ "$(messages | grep -c 'Initialized .* on minor')" -ge 3 ] ||
 		fail "no devices come and go"
 	# A directory in configfs refuses, as long as it is there.
-	for _ in $(seq 200); do
+	for _ in $(seq 1200); do
 		rmmod "$held_driver" 2>/dev/null &
 		rmmod_pid=$!
 		while [ -d /proc/$rmmod_pid ] && is "$held_driver" live; do
