@@ -108,7 +108,7 @@ kmake()
 }
 
 # refused FRAGMENT...: what was asked for last, of each option, and is not in the configuration.
-# OPTIONAL is what may not be there.
+# OPTIONAL are what may not be there.
 refused()
 {
 	cat "$@" "$OBJ/.config" | awk -v optional="${OPTIONAL-}" '
@@ -118,7 +118,7 @@ refused()
 		/^(# )?CONFIG_/ { if (result) got[o] = v; else want[o] = v }
 		END {
 			for (o in want)
-				if (want[o] != (o in got ? got[o] : "n") && o != optional)
+				if (want[o] != (o in got ? got[o] : "n") && !index(optional, " " o " "))
 					printf " %s=%s", o, want[o]
 		}'
 }
@@ -151,10 +151,12 @@ configured()
 		sha256sum)
 	[ "$(cat "$OBJ/.configured" 2>/dev/null)" != "$kconfig" ] || return 0
 	mapfile -t frags < <(fragments "$1")
-	# The first patches do not have all options.
-	OPTIONAL=
+	# Not all parts have all options.
+	OPTIONAL=' '
 	kgit -C "$REPO" cat-file -e "$2:lib/tests/module_drain_kunit.c" 2>/dev/null ||
-		OPTIONAL=CONFIG_MODULE_DRAIN_KUNIT_TEST
+		OPTIONAL+='CONFIG_MODULE_DRAIN_KUNIT_TEST '
+	kgit -C "$REPO" cat-file -e "$2:tools/testing/selftests/dma_fence" 2>/dev/null ||
+		OPTIONAL+='CONFIG_DMA_FENCE_DEBUG '
 	rm -f "$OBJ/.configured"
 	logged "$BUILD/results/build-$1-config.log" "$1: configuring" configure "${frags[@]}" ||
 		die "the $1 kernel cannot be configured as tools/drain/configs asks" \

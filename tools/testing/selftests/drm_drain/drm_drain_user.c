@@ -9,6 +9,7 @@
  *
  *   file     keep the file
  *   mode     switch the display on, keep the file
+ *   probe    probe a connector, keep the file
  *   poll     poll NODE until it hangs up
  *   mmap     map a dumb buffer, close the file
  *   export   export a dumb buffer, close the file, keep the dma-buf
@@ -243,9 +244,13 @@ static void complain(const char *what)
 {
 	const char *error = strerror(errno);
 	int fd = open("/dev/kmsg", O_WRONLY);
+	char line[128];
+	int size;
 
-	if (fd >= 0)
-		dprintf(fd, "<3>WARNING: drm_drain_user: %s: %s\n", what, error);
+	size = snprintf(line, sizeof(line), "<3>WARNING: drm_drain_user: %s: %s\n", what, error);
+	/* stdio would ask where in the file it is, which this file does not tell. */
+	if (write(fd, line, size) != size)
+		abort();
 	exit(KSFT_FAIL);
 }
 
@@ -519,6 +524,18 @@ static void do_mode(int fd)
 
 	set_mode(fd, &display);
 	keep();
+}
+
+static void do_probe(int fd)
+{
+	struct drm_mode_get_connector connector = {};
+	struct display display;
+
+	find_display(fd, &display);
+	keep();
+	connector.connector_id = display.connector;
+	if (ioctl(fd, DRM_IOCTL_MODE_GETCONNECTOR, &connector))
+		complain("probe");
 }
 
 static void do_poll(int fd)
@@ -844,6 +861,7 @@ static const struct command {
 	{ "flip", do_flip },
 	{ "file", do_file },
 	{ "mode", do_mode },
+	{ "probe", do_probe },
 	{ "poll", do_poll },
 	{ "mmap", do_mmap },
 	{ "export", do_export },

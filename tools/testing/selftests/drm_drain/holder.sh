@@ -179,6 +179,20 @@ several_devices() {
 	reload "$1"
 }
 
+# The file finds its connector, but not the configuration, which is gone.
+removed_with_a_file_open() {
+	load "$1"
+	[ -d "$CONFIGFS/$1" ] || lacks configfs
+	own=$(nodes)
+	trap 'unconfigure 2>/dev/null' EXIT
+	need configure
+	keeping probe "/dev/dri/$(new_nodes "$own" | head -n 1)"
+	need unconfigure
+	let_go "$keeper"
+	unload "$1"
+	reload "$1"
+}
+
 # The report, and a system that goes on: the other drivers come and go.
 not_dropped() {
 	load "$1"
@@ -241,4 +255,5 @@ not_dropped() {
 run "$DRM_DRAIN_DRIVERS" dropped_by_a_worker dropped_by_a_thread dropped_by_another_worker \
 	dropped_in_a_soft_interrupt \
 	dropped_in_a_hard_interrupt dropped_during_rmmod bound_during_rmmod \
-	identified_during_rmmod configured_during_rmmod several_devices not_dropped
+	identified_during_rmmod configured_during_rmmod several_devices \
+	removed_with_a_file_open not_dropped
