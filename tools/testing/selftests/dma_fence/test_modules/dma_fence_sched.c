@@ -9,7 +9,9 @@
 #include <linux/module.h>
 
 #if IS_ENABLED(CONFIG_DRM_SCHED)
+#include <linux/device.h>
 #include <linux/dma-fence.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/slab.h>
@@ -141,36 +143,44 @@ static int __init dma_fence_sched_init(void)
 	int ret;
 
 	context = dma_fence_context_alloc(1);
-	ret = misc_register(&misc);
-	if (ret)
-		return ret;
+	args.dev = root_device_register(KBUILD_MODNAME);
+	if (IS_ERR(args.dev))
+		return PTR_ERR(args.dev);
 
-	args.dev = misc.this_device;
 	ret = drm_sched_init(&scheduler, &args);
 	if (ret)
-		goto err_misc;
+		goto err_device;
 
 	ret = drm_sched_entity_init(&entity, DRM_SCHED_PRIORITY_NORMAL, list, 1, NULL);
 	if (ret)
 		goto err_sched;
+
+	ret = misc_register(&misc);
+	if (ret)
+		goto err_entity;
 
 	if (leave)
 		dma_fence_init(&left, &hw_fence_ops, NULL, context, 0);
 
 	return 0;
 
+err_entity:
+	drm_sched_entity_destroy(&entity);
 err_sched:
 	drm_sched_fini(&scheduler);
-err_misc:
-	misc_deregister(&misc);
+err_device:
+	root_device_unregister(args.dev);
 	return ret;
 }
 
 static void __exit dma_fence_sched_exit(void)
 {
+	struct device *dev = scheduler.dev;
+
 	misc_deregister(&misc);
 	drm_sched_entity_destroy(&entity);
 	drm_sched_fini(&scheduler);
+	root_device_unregister(dev);
 }
 
 #else
