@@ -574,29 +574,50 @@ static const struct {
 	{ "close", use_close },
 };
 
-static void unload(void)
+static void run_modprobe(const char *name)
 {
-	char path[128];
-	pid_t pid;
-	int status;
+	pid_t pid = fork();
 
-	pid = fork();
 	if (pid < 0)
 		cannot("fork");
 	if (!pid) {
-		execlp("modprobe", "modprobe", "-r", module, NULL);
-		perror("modprobe");
+		/* It fails, and says so, if others use what the module has used. */
+		dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+		execlp("modprobe", "modprobe", "-r", name, NULL);
 		_exit(KSFT_FAIL);
 	}
-	if (waitpid(pid, &status, 0) != pid || status) {
-		fprintf(stderr, "modprobe -r %s failed\n", module);
-		exit(KSFT_FAIL);
+	if (waitpid(pid, NULL, 0) != pid)
+		cannot("wait");
+}
+
+static void unload(void)
+{
+	char line[1024], used[16][64], *users;
+	FILE *modules = fopen("/proc/modules", "re");
+	int i, nr_used = 0;
+
+	if (!modules)
+		cannot("/proc/modules");
+	while (nr_used < ARRAY_LEN(used) && fgets(line, sizeof(line), modules)) {
+		if (sscanf(line, "%63s %*s %*s", used[nr_used]) != 1)
+			continue;
+		/* NAME SIZE REFERENCES USER,USER,... */
+		users = line;
+		for (i = 0; i < 3 && users; i++)
+			users = strchr(users + 1, ' ');
+		if (!users)
+			continue;
+		for (users = strtok(users, ", "); users; users = strtok(NULL, ", "))
+			if (!strcmp(users, module))
+				break;
+		nr_used += !!users;
 	}
-	snprintf(path, sizeof(path), "/sys/module/%s/initstate", module);
-	if (!access(path, F_OK)) {
-		fprintf(stderr, "%s is still there\n", module);
-		exit(KSFT_FAIL);
-	}
+	fclose(modules);
+
+	if (syscall(SYS_delete_module, module, O_NONBLOCK))
+		cannot("delete the module");
+	for (i = 0; i < nr_used; i++)
+		run_modprobe(used[i]);
 }
 
 static __noreturn void wrong_usage(void)
