@@ -101,7 +101,7 @@ static void wait_for_fence(int fence)
 	int i;
 
 	/* Nobody polls, so that the first to do so is who has the fence later. */
-	for (i = 0; i < 1000 && !fence_status(fence); i++)
+	for (i = 0; i < 6000 && !fence_status(fence); i++)
 		nanosleep(&delay, NULL);
 	if (fence_status(fence) != 1) {
 		fprintf(stderr, "the status of the fence is %d\n", fence_status(fence));
