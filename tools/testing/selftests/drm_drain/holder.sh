@@ -160,14 +160,19 @@ configured_during_rmmod() {
 	creating "$1" "$CONFIGFS/$1" configure_again
 }
 
-# One that user space has made, and removed again, is held, and the module's own is not.
-several_devices() {
+# load_configured DRIVER: sets node, that of a device which user space has made; own, the others
+load_configured() {
 	load "$1"
 	[ -d "$CONFIGFS/$1" ] || lacks configfs
 	own=$(nodes)
 	trap 'unconfigure 2>/dev/null' EXIT
 	need configure
 	node=/dev/dri/$(new_nodes "$own" | head -n 1)
+}
+
+# One that user space has made, and removed again, is held, and the module's own is not.
+several_devices() {
+	load_configured "$1"
 	hold
 	need unconfigure
 	[ -z "$(new_nodes "$own")" ] || fail "$node is still there"
@@ -181,12 +186,8 @@ several_devices() {
 
 # The file finds its connector, but not the configuration, which is gone.
 removed_with_a_file_open() {
-	load "$1"
-	[ -d "$CONFIGFS/$1" ] || lacks configfs
-	own=$(nodes)
-	trap 'unconfigure 2>/dev/null' EXIT
-	need configure
-	keeping probe "/dev/dri/$(new_nodes "$own" | head -n 1)"
+	load_configured "$1"
+	keeping probe "$node"
 	need unconfigure
 	let_go "$keeper"
 	unload "$1"
