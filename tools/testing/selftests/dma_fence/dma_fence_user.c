@@ -20,8 +20,9 @@
  *
  *   info deadline merge syncobj poll close
  *
- * syncobj is for NODE2, if FENCE is not "left". What is done next goes to the kernel's log before it is done. Exit
- * status 4 says that the device does not have what is needed.
+ * syncobj is for NODE2, if FENCE is not "left". What is done next goes to the
+ * kernel's log before it is done. Exit status 4 says that the device does not
+ * have what is needed.
  */
 
 #define _GNU_SOURCE
