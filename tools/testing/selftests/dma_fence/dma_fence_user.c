@@ -139,8 +139,11 @@ static struct drm_mode_create_dumb create_dumb(int fd, __u32 width, __u32 height
 		.bpp = 32,
 	};
 
-	if (ioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb))
-		missing("dumb buffers");
+	if (ioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb)) {
+		if (errno == ENOSYS)
+			missing("dumb buffers");
+		cannot("dumb buffer");
+	}
 
 	return dumb;
 }
@@ -673,6 +676,8 @@ int main(int argc, char **argv)
 	/* Otherwise the file of a master would have to be the last one. */
 	close(fd);
 	unload();
+	if (fences[kind].get == sched_fence && !access("/sys/module/gpu_sched/initstate", F_OK))
+		wrong("gpu_sched is still there");
 	say("the driver is gone");
 	if (fences[kind].get == left_fence) {
 		int buf = fence;

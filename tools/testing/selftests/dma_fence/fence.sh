@@ -29,7 +29,7 @@ not_signalled	dma_fence_sched
 '
 
 SPLAT='cut here|WARNING: |BUG: |Oops|KASAN: |INFO: (possible|task|rcu|trying)|general protection'
-SPLAT="$SPLAT|fences need module|DEADLOCK|refcount_t:|DEBUG_LOCKS_WARN|Call Trace"
+SPLAT="$SPLAT|fences that need it|DEADLOCK|refcount_t:|DEBUG_LOCKS_WARN|Call Trace"
 
 loaded() { [ -e "/sys/module/$1/initstate" ]; }
 
@@ -69,7 +69,9 @@ begin() {
 	echo "<6>$mark" >/dev/kmsg
 }
 
-messages() { dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 }'; }
+messages() {
+	dmesg | awk -v mark="$mark" 'on { print } index($0, mark) { on = 1 } END { exit !on }'
+}
 
 # one NAME DRIVER FENCE [DRIVER2]
 one() {
@@ -97,8 +99,10 @@ one() {
 		ktap_test_skip "$1: $reason"
 		return
 	fi
-	messages >"$tmp/messages"
-	if grep -qE "$SPLAT" "$tmp/messages"; then
+	if ! messages >"$tmp/messages"; then
+		echo "FAIL: the kernel's log does not go back to the begin of this test" >>"$tmp/out"
+		rc=1
+	elif grep -qE "$SPLAT" "$tmp/messages"; then
 		echo "FAIL: kernel messages" >>"$tmp/out"
 		grep -E -m 1 -A 60 "$SPLAT" "$tmp/messages" >>"$tmp/out"
 		rc=1
@@ -129,7 +133,7 @@ not_signalled() {
 		return
 	fi
 	rmmod dma_fence_sched
-	if messages | grep -q '[^0-9]1 fences need module dma_fence_sched'; then
+	if messages | grep -q 'module dma_fence_sched goes, fences that need it: 1 '; then
 		ktap_test_pass "$1"
 	else
 		ktap_test_fail "$1"

@@ -16,6 +16,7 @@
 #include <linux/miscdevice.h>
 #include <linux/slab.h>
 #include <linux/sync_file.h>
+#include <linux/wait_bit.h>
 
 #include <drm/gpu_scheduler.h>
 
@@ -29,6 +30,7 @@ MODULE_PARM_DESC(leave, "Leave a fence that is not signaled");
 static struct dma_fence left;
 static u64 context;
 static atomic64_t seqno;
+static atomic_t jobs;
 
 static const char *hw_fence_name(struct dma_fence *fence)
 {
@@ -67,6 +69,7 @@ static void free_job(struct drm_sched_job *job)
 {
 	drm_sched_job_cleanup(job);
 	kfree(job);
+	atomic_dec_and_wake_up(&jobs);
 }
 
 static const struct drm_sched_backend_ops backend_ops = {
@@ -102,6 +105,7 @@ static long submit(struct file *file, unsigned int cmd, unsigned long arg)
 		kfree(job);
 		goto err_fd;
 	}
+	atomic_inc(&jobs);
 	drm_sched_job_arm(job);
 	sync = sync_file_create(&job->s_fence->finished);
 	drm_sched_entity_push_job(job);
@@ -178,6 +182,8 @@ static void __exit dma_fence_sched_exit(void)
 	struct device *dev = scheduler.dev;
 
 	misc_deregister(&misc);
+	/* The scheduler forgets jobs that are done, but not freed. */
+	wait_var_event(&jobs, !atomic_read(&jobs));
 	drm_sched_entity_destroy(&entity);
 	drm_sched_fini(&scheduler);
 	root_device_unregister(dev);
