@@ -6,6 +6,7 @@
 #include <linux/dma-fence.h>
 #include <linux/irqflags.h>
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 
@@ -29,7 +30,10 @@ static void cost_called(struct dma_fence *fence, struct dma_fence_cb *cb)
 {
 }
 
-/* Nothing interrupts a step: it is the same for each fence, but for what an allocator does. */
+/*
+ * Nothing interrupts a step: it is the same for each fence, but for what an allocator does. This
+ * is for kernels without options that object to waits with interrupts disabled.
+ */
 #define step(name, f, i, what) do {						\
 	unsigned long flags;							\
 	ktime_t start;								\
@@ -45,8 +49,8 @@ static void cost_called(struct dma_fence *fence, struct dma_fence_cb *cb)
 	}									\
 	ns = ktime_to_ns(ktime_sub(ktime_get(), start));			\
 	local_irq_restore(flags);						\
-	pr_info("fence-cost: %s %s %lld.%03lld\n", lock ? "external" : "inline", name,	\
-		ns / FENCES, ns % FENCES);					\
+	pr_info("fence-cost: %s %s %lld\n", lock ? "external" : "inline", name,		\
+		div_s64(ns, FENCES));						\
 } while (0)
 
 static void cost_measure(spinlock_t *lock)
@@ -57,6 +61,9 @@ static void cost_measure(spinlock_t *lock)
 	step("get_put", f, i, dma_fence_put(dma_fence_get(f)));
 	step("add_callback", f, i, dma_fence_add_callback(f, &cbs[i], cost_called));
 	step("remove_callback", f, i, dma_fence_remove_callback(f, &cbs[i]));
+	step("add_callback", f, i, dma_fence_add_callback(f, &cbs[i], cost_called));
+	step("signal_with_callback", f, i, dma_fence_signal(f));
+	step("init", f, i, dma_fence_init(f, &cost_ops, lock, context, i + 1));
 	step("signal", f, i, dma_fence_signal(f));
 	step("signal_again", f, i, dma_fence_signal(f));
 	step("is_signaled", f, i, dma_fence_is_signaled(f));
