@@ -25,8 +25,8 @@ export KBUILD_BUILD_TIMESTAMP='2026-01-01 00:00:00 +0000'
 export KBUILD_BUILD_USER=drain KBUILD_BUILD_HOST=drain KBUILD_BUILD_VERSION=1
 export LOCALVERSION=
 export CCACHE_NOHASHDIR=true
-# What is not in the cache is not preprocessed twice.
-export CCACHE_DEPEND=true
+# Not CCACHE_DEPEND: ccache then takes no notice of .incbin, by which the kernel gets into its image.
+unset CCACHE_DEPEND
 if [ -z "${CC-}" ]; then
 	CC=${CROSS}gcc
 	! have ccache || CC="ccache $CC"
