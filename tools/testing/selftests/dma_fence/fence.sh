@@ -100,7 +100,7 @@ one() {
 		return
 	fi
 	if ! messages >"$tmp/messages"; then
-		echo "FAIL: the kernel's log does not go back to the begin of this test" >>"$tmp/out"
+		echo "FAIL: the kernel's log has lost the begin of this test" >>"$tmp/out"
 		rc=1
 	elif grep -qE "$SPLAT" "$tmp/messages"; then
 		echo "FAIL: kernel messages" >>"$tmp/out"
