@@ -49,6 +49,10 @@ check: setup tree ## run the tests for every change (tools/drain/check -h lists 
 mutants: setup tree ## put faults into the series, a test has to find each; not timed, goes on where it was; writes docs/mutants.md
 	@tools/drain/mutants -w
 
+.PHONY: model
+model: setup tree ## search all states of the protocol's models (spin), and the orderings that comments claim (herd7), with faults (1 minute)
+	@tools/drain/model
+
 .PHONY: matrix
 matrix: worktree ## the selftests with vgem, vkms and drivers that QEMU has a device for, with KASAN (1 hour when cold)
 	@tools/drain/matrix
