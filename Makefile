@@ -66,6 +66,13 @@ stacks: worktree ## stacks that cannot be read: x86 with frame pointers, arm64, 
 harm: worktree ## what others feel of a stalled unload: sleep, load, reboot, kexec, systemd (20 minutes when cold)
 	@tools/drain/harm
 
+.PHONY: torture
+torture: MINUTES ?= 60
+torture: SEED ?= $(shell date +%s)
+torture: KERNEL ?= patched
+torture: worktree ## unload drivers at random while judges look (MINUTES=60 SEED=number KERNEL=patched|matrix)
+	@tools/drain/torture -k $(KERNEL) -m $(MINUTES) -s $(SEED)
+
 .PHONY: kasan
 kasan: setup tree ## KUnit under QEMU with KASAN and lockdep (15 minutes when cold)
 	@tools/drain/check kasan

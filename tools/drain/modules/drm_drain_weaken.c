@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Take away the wait for a module's text
+ * Take away the wait for a module's text, or the refusal of new devices
  *
- * For the tests of that wait: they must fail with this loaded.
+ * For the tests of these: they must fail with this loaded.
  */
 
 #include <linux/kprobes.h>
 #include <linux/module.h>
+#include <linux/module_drain.h>
 #include <linux/ptrace.h>
 #include <linux/rcupdate.h>
 #include <linux/string.h>
@@ -14,6 +15,10 @@
 static char *text_wait = "none";
 module_param(text_wait, charp, 0444);
 MODULE_PARM_DESC(text_wait, "What to have instead of the wait after the exit function: none or tasks_rcu");
+
+static bool create;
+module_param(create, bool, 0444);
+MODULE_PARM_DESC(create, "Leave that wait as it is, and let devices be created until the last one is released");
 
 static int weaken_none(struct module *mod)
 {
@@ -25,6 +30,11 @@ static int weaken_tasks_rcu(struct module *mod)
 	synchronize_rcu_tasks();
 
 	return 0;
+}
+
+static bool weaken_get(struct module_drain *drain)
+{
+	return refcount_inc_not_zero(&drain->count);
 }
 
 static void *weaken_instead;
@@ -50,12 +60,16 @@ static struct kprobe weaken_kprobe = {
 
 static int weaken_init(void)
 {
-	if (!strcmp(text_wait, "none"))
+	if (create) {
+		weaken_kprobe.symbol_name = "module_drain_get";
+		weaken_instead = weaken_get;
+	} else if (!strcmp(text_wait, "none")) {
 		weaken_instead = weaken_none;
-	else if (!strcmp(text_wait, "tasks_rcu"))
+	} else if (!strcmp(text_wait, "tasks_rcu")) {
 		weaken_instead = weaken_tasks_rcu;
-	else
+	} else {
 		return -EINVAL;
+	}
 
 	return register_kprobe(&weaken_kprobe);
 }
@@ -68,5 +82,5 @@ static void __exit weaken_exit(void)
 module_init(weaken_init);
 module_exit(weaken_exit);
 
-MODULE_DESCRIPTION("Take away the wait for a module's text");
+MODULE_DESCRIPTION("Take away the wait for a module's text, or the refusal of new devices");
 MODULE_LICENSE("GPL");
