@@ -77,7 +77,8 @@ active proctype opener()
 		assert(text_is_there);
 		put_module()
 	:: else ->
-		/* The device was dropped by others. */
+		/* The device is dropped by others, who do not hold the module. */
+		assert(text_is_there);
 		objects--
 	fi
 }

@@ -20,6 +20,9 @@
  * - (5) Between its last put and its return, code of the module must not use what the
  * - exit function destroys, nor queue work, timers or threads of the module,
  *
+ * @ lib/module_drain.c
+ * - and use call_rcu().
+ *
  * @ patches/2-core/cover.txt
  * - Guaranteed: when drm_module_drain(THIS_MODULE), called as below, returns,
  * - each DRM device of the module was released: ->release has returned, all
@@ -95,6 +98,7 @@ bool work_queued;
 bool worker_inside, worker_in_helper;
 byte reader;			/* the interrupt: 0 not begun, 1 runs, 2 has ended */
 byte callback;			/* 0 none, 1 queued, 2 has returned */
+byte tail_callback;		/* the same, of the worker */
 
 bool drains;			/* the driver calls drm_module_drain() */
 bool leaked, killed;
@@ -144,6 +148,9 @@ active proctype worker()
 	if
 	:: worker_inside ->
 		assert(text_is_there);
+		/* call_rcu() */
+		tail_callback = 1;
+		assert(text_is_there);
 		worker_inside = false
 	:: else
 	fi
@@ -179,6 +186,13 @@ active proctype rcu_callback()
 	callback = 2
 }
 
+active proctype tail_rcu_callback()
+{
+end:	tail_callback == 1;
+	assert(text_is_there);
+	tail_callback = 2
+}
+
 active proctype other()
 {
 	if
@@ -189,7 +203,7 @@ active proctype other()
 
 active proctype rmmod()
 {
-	bool old;
+	bool old, tail_old;
 
 	if
 	:: drains = true
@@ -234,7 +248,9 @@ active proctype rmmod()
 	!old || reader != 1;
 	/* rcu_barrier() */
 	old = callback == 1;
+	tail_old = tail_callback == 1;
 	!old || callback != 1;
+	!tail_old || tail_callback != 1;
 
 	/* GOING, and then free_module() */
 	text_is_there = false;
