@@ -954,45 +954,40 @@ static void freezer(void)
 	}
 }
 
+/* Reads this file in each directory of dir. */
+static void read_each(const char *dir_path, const char *file)
+{
+	char path[600], buf[4096];
+	struct dirent *entry;
+	DIR *dir = opendir(dir_path);
+	int fd;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s/%s/%s", dir_path, entry->d_name, file);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (read(fd, buf, sizeof(buf)) > 0)
+			counted(READS);
+		close(fd);
+	}
+	closedir(dir);
+}
+
 /* What others look at meanwhile */
 static void reader(void)
 {
 	const char *const show[] = { "cat", "/proc/modules", "/proc/kallsyms", NULL };
-	char path[300], buf[4096];
-	struct dirent *entry;
-	DIR *dir;
-	int fd;
 
 	if (!freopen("/dev/null", "w", stdout))
 		cannot("/dev/null");
 	while (!stopping()) {
 		if (one_in(20))
 			run(show);
-		dir = opendir("/sys/module");
-		while (dir && (entry = readdir(dir))) {
-			snprintf(path, sizeof(path), "/sys/module/%s/initstate", entry->d_name);
-			fd = open(path, O_RDONLY | O_CLOEXEC);
-			if (fd < 0)
-				continue;
-			if (read(fd, buf, sizeof(buf)) > 0)
-				counted(READS);
-			close(fd);
-		}
-		if (dir)
-			closedir(dir);
-		dir = opendir("/sys/kernel/debug/dri");
-		while (dir && (entry = readdir(dir))) {
-			snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%s/name",
-				 entry->d_name);
-			fd = open(path, O_RDONLY | O_CLOEXEC);
-			if (fd < 0)
-				continue;
-			if (read(fd, buf, sizeof(buf)) > 0)
-				counted(READS);
-			close(fd);
-		}
-		if (dir)
-			closedir(dir);
+		read_each("/sys/module", "initstate");
+		read_each("/sys/kernel/debug/dri", "name");
 		pause_ms(500);
 	}
 }

@@ -406,8 +406,7 @@ EXPORT_SYMBOL_GPL(torture_sleep);
 
 noinline void torture_sleep_probed(struct torture_actor *actor)
 {
-	actor_wait(actor);
-	schedule_timeout_idle(msecs_to_jiffies(actor->tail_ms));
+	torture_sleep(actor);
 	barrier();
 }
 EXPORT_SYMBOL_GPL(torture_sleep_probed);

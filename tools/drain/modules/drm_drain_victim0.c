@@ -202,13 +202,16 @@ static int victim_create_devices(void)
 	return 0;
 }
 
-static void victim_drain(void)
+static void victim_down(void)
 {
+	torture_exit_begins(id);
+	victim_destroy_devices();
 	if (drain)
 		drm_module_drain(THIS_MODULE);
 	if (drain || pretend)
 		torture_exit_drained(id);
 	kmem_cache_destroy(victim_cache);
+	torture_exit_ends(id);
 }
 
 static int __init victim_init(void)
@@ -230,22 +233,15 @@ static int __init victim_init(void)
 		msleep(init_fails_ms);
 		ret = -ENODEV;
 	}
-	if (ret) {
-		torture_exit_begins(id);
-		victim_destroy_devices();
-		victim_drain();
-		torture_exit_ends(id);
-	}
+	if (ret)
+		victim_down();
 
 	return ret;
 }
 
 static void __exit victim_exit(void)
 {
-	torture_exit_begins(id);
-	victim_destroy_devices();
-	victim_drain();
-	torture_exit_ends(id);
+	victim_down();
 }
 
 module_init(victim_init);
